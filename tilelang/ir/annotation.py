@@ -1,0 +1,32 @@
+"""Keys of loop, launch, attribute and allocation annotations: one constant, one meaning, one value type."""
+
+from __future__ import annotations
+
+# Loops
+NUM_STAGES = "num_stages"  # int: versions of each buffer that copies may fill ahead (T.Pipelined)
+PIPELINE_ORDER = "order"  # tuple[int, ...]: emission position per statement
+PIPELINE_STAGE = "stage"  # tuple[int, ...]: stage per statement
+PIPELINE_SYNC = "sync"  # tuple: accepted metadata
+PIPELINE_GROUP = "group"  # tuple[tuple[int, ...], ...]: statements that move together
+COALESCED_WIDTH = "coalesced_width"  # int: vector width wanted, in elements
+LOOP_LAYOUT = "loop_layout"  # Fragment: which thread runs which iteration
+PREFER_ASYNC = "prefer_async"  # bool: use cp.async for global -> shared stores in the loop
+UNROLL_EXPLICIT = "explicit"  # bool: expanded by us rather than by the device compiler
+UNROLL_FACTOR = "unroll_factor"  # int
+THREAD_TAG = "thread"  # str: hardware index of a THREAD_BINDING loop, such as "threadIdx.x"
+
+# Launch
+PRELUDE = "prelude"  # str: source text in front of the device code
+CLUSTER_DIMS = "cluster_dims"  # tuple[int, int, int]
+
+# Allocate
+INIT = "init"  # Expr: constant initial value of a local.var
+
+# Attr: `value` speaks of `body`
+SAFE_VALUE = "safe_value"  # tuple[tuple[Buffer, Expr], ...]: what out-of-bounds reads deliver
+LAYOUTS = "layouts"  # tuple[tuple[Buffer, Layout], ...]: user-chosen physical layouts
+SWIZZLE = "use_swizzle"  # tuple[int, str]: panel size, order; block rasterisation for L2
+WARP_GROUPS = "warp_groups"  # tuple[int, ...]: only these warp groups run the body (T.ws)
+L2_HIT_RATIO = "l2_hit_ratio"  # tuple[tuple[Buffer, float], ...]: persisting L2 window
+MIN_BLOCKS_PER_SM = "min_blocks_per_sm"  # int
+REGISTER_HINT = "register_hint"  # tuple[str, int]: register redistribution, no effect on values

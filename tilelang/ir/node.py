@@ -1,0 +1,54 @@
+"""The one piece of machinery under every IR node.
+
+`@node` turns an annotated class into a slotted dataclass with a `span` that comes last and is never
+compared. Nodes are immutable by convention: build a new one with `replace`. Children are found from
+the declared fields, so visitors, equality and printing need no code per class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from tilelang.errors import Span
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[Any], Any]:
+        return lambda decorator: decorator
+
+
+@dataclasses.dataclass(eq=False, repr=False, slots=True)
+class Node:
+    """Base of everything that has fields and a place in the user's source."""
+
+    fields: ClassVar[tuple[str, ...]] = ()  # declared fields in order, without `span`
+    span: Span | None = dataclasses.field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        from tilelang.ir.printer import to_text  # the printer is built on the nodes
+
+        return to_text(self)
+
+
+T = TypeVar("T")
+N = TypeVar("N", bound=Node)
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
+def node(cls: type[T]) -> type[T]:
+    """Make `cls` a node. Zero-argument `super()` does not work in its methods (slots rebuild the class)."""
+    made: Any = dataclasses.dataclass(eq=False, repr=False, slots=True)(cls)
+    made.fields = tuple(f.name for f in dataclasses.fields(made) if f.name != "span")
+    return made
+
+
+def replace(original: N, **changes: Any) -> N:
+    """A copy of `original` with some fields changed; the span is kept unless given."""
+    values = {name: changes.pop(name, getattr(original, name)) for name in original.fields}
+    span = changes.pop("span", original.span)
+    assert not changes, f"{type(original).__name__} has no fields {sorted(changes)}"
+    return type(original)(**values, span=span)
