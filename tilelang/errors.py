@@ -7,6 +7,8 @@ It decides nothing about programs.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import linecache
 import os
 import sys
@@ -14,7 +16,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
-_PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Frames that are never the user's: this package, and what stands between it and its caller.
+_INTERNAL = (
+    os.path.dirname(os.path.abspath(__file__)) + os.sep,
+    contextlib.__file__,
+    functools.__file__,
+    "<frozen",
+    "<string>",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +212,7 @@ def caller_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith((_PACKAGE_DIR, "<frozen", "<string>")):
+        if not filename.startswith(_INTERNAL):
             return frame
         frame = frame.f_back
     return None

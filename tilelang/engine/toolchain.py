@@ -37,6 +37,11 @@ _BASE_FLAGS = (
 )  # fmt: skip
 # Tried in this order: GCC and Clang on x86, Clang on AArch64, compilers that know neither.
 _NATIVE_FLAGS: tuple[tuple[str, ...], ...] = (("-march=native",), ("-mcpu=native",), ())
+# Functions of a library call each other, whatever else the process has of that name; symbols of
+# the FFI library are found in the process when the object is loaded.
+_LINK_FLAGS = {"darwin": ("-Wl,-undefined,dynamic_lookup",), "win32": ()}.get(
+    sys.platform, ("-Wl,-Bsymbolic",)
+)
 _PROBE_FORMAT = 2  # raise when the content of a probe file changes
 
 
@@ -46,7 +51,7 @@ class Toolchain(Protocol):
     suffix: str  # of the binary's file name
 
     def identity(self) -> str:
-        """Compiler, version, processor and default flags: everything but the text that decides the binary."""
+        """Compiler, version, processor, default flags: what besides the text decides the binary."""
         ...
 
     def build(self, sources: Sequence[str], output: Path, flags: Sequence[str] = ()) -> None:
@@ -114,7 +119,10 @@ def find_compiler_command() -> tuple[str, ...]:
     if chosen:
         path = shutil.which(chosen[0])
         if path is None:
-            raise ToolchainError(f"the C compiler named by $CC, `{chosen[0]}`, was not found; unset CC or correct it")
+            raise ToolchainError(
+                f"the C compiler named by $CC, `{chosen[0]}`, was not found",
+                hint="unset CC or correct it",
+            )
         return (path, *chosen[1:])
     for name in ("cc", "gcc", "clang"):
         path = shutil.which(name)
@@ -137,7 +145,7 @@ def _zig_executable() -> str | None:
 
 
 def _processor_name() -> str:
-    """Model and feature flags of the processor; `native` flags mean something else on another one."""
+    """Model and feature flags of the processor: `native` means something else on another."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             lines = file.read(8192).split("\n\n")[0].splitlines()
@@ -148,7 +156,7 @@ def _processor_name() -> str:
 
 
 def _fingerprint(command: tuple[str, ...]) -> str:
-    """Changes with the compiler's file, its arguments and the processor; costs a stat, not a process."""
+    """Changes with the compiler's file and arguments and the processor; starts no process."""
     real = os.path.realpath(command[0])
     stat = os.stat(real)
     parts = [real, stat.st_size, stat.st_mtime_ns, command[1:], _processor_name(), _PROBE_FORMAT]
@@ -161,7 +169,7 @@ def find_compiler() -> Compiler:
     Raises:
         ToolchainError: when there is none, or it does not run.
     """
-    return _probed(os.environ.get("CC", ""), os.environ.get("PATH", ""), str(env.TILELANG_CACHE_DIR))
+    return _probed(os.environ.get("CC", ""), os.environ.get("PATH", ""), str(env.cache_dir))
 
 
 @functools.lru_cache(maxsize=16)
@@ -186,7 +194,10 @@ def clear() -> None:
 def _probe(command: tuple[str, ...], fingerprint: str) -> Compiler:
     version = _run([*command, "--version"])
     if version.returncode != 0:
-        raise ToolchainError(f"the C compiler `{shlex.join(command)}` does not run: {_output(version)}")
+        raise ToolchainError(
+            f"the C compiler `{shlex.join(command)}` does not run: {_output(version)}"
+        )
+    probe = version
     for native in _NATIVE_FLAGS:
         probe = _run([*command, *native, "-dM", "-E", "-x", "c", os.devnull])
         if probe.returncode == 0:
@@ -194,18 +205,24 @@ def _probe(command: tuple[str, ...], fingerprint: str) -> Compiler:
             features = CpuFeatures.from_macros(words[1] for words in lines if len(words) > 1)
             first_line = version.stdout.partition("\n")[0].strip()
             return Compiler(command, first_line, native, features, fingerprint)
-    raise ToolchainError(f"the C compiler `{shlex.join(command)}` does not list its macros: {_output(probe)}")
+    raise ToolchainError(
+        f"the C compiler `{shlex.join(command)}` does not list its macros: {_output(probe)}"
+    )
 
 
 def _read_probe(file: Path, command: tuple[str, ...], fingerprint: str) -> Compiler | None:
-    """What an earlier process wrote; `None` when there is nothing, or nothing that can be trusted."""
+    """What an earlier process wrote; `None` when there is nothing that can be trusted."""
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         features = found["features"]
         if set(features) != {f.name for f in fields(CpuFeatures)}:
             return None
         return Compiler(
-            command, str(found["version"]), tuple(found["native_flags"]), CpuFeatures(**features), fingerprint
+            command,
+            str(found["version"]),
+            tuple(found["native_flags"]),
+            CpuFeatures(**features),
+            fingerprint,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -252,19 +269,17 @@ class CToolchain:
     def command(self, inputs: Sequence[Path], output: Path, flags: Sequence[str] = ()) -> list[str]:
         """The command line that makes `output`; the user's flags come last, so they win."""
         compiler = find_compiler()
-        # Symbols of the FFI library are found in the process when the object is loaded.
-        undefined = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" else []
         return [
             *compiler.command, *_BASE_FLAGS, *compiler.native_flags, f"-I{C_HEADERS}",
             *flags, "-shared", "-pthread", "-o", str(output), "-x", "c", *map(str, inputs),
-            "-x", "none", "-lm", *undefined,
+            "-x", "none", "-lm", *_LINK_FLAGS,
         ]  # fmt: skip
 
     def build(self, sources: Sequence[str], output: Path, flags: Sequence[str] = ()) -> None:
         """Compile C `sources` together into the shared object `output`.
 
         Raises:
-            ToolchainError: when the compiler fails, with its output, the command and the source's path.
+            ToolchainError: when the compiler fails, with its output, the command and the source.
         """
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.stem}-"))
@@ -279,13 +294,18 @@ class CToolchain:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _failure(
-        self, result: subprocess.CompletedProcess[str], sources: Sequence[str], stem: str, flags: Sequence[str]
+        self,
+        result: subprocess.CompletedProcess[str],
+        sources: Sequence[str],
+        stem: str,
+        flags: Sequence[str],
     ) -> Error:
         kept = Path(tempfile.mkdtemp(prefix="tilelang-failed-"))
         inputs = _write_sources(sources, kept, stem)
         command = shlex.join(self.command(inputs, kept / (stem + self.suffix), flags))
+        where = ", ".join(map(str, inputs))
         return ToolchainError(
-            f"the C compiler failed (exit status {result.returncode}) on {', '.join(map(str, inputs))}\n"
+            f"the C compiler failed (exit status {result.returncode}) on {where}\n"
             f"{_output(result)}\n  command: {command}",
             hint=f"remove compile_flags {list(flags)}" if flags else "report this source as a bug",
         )
@@ -300,12 +320,27 @@ def _write_sources(sources: Sequence[str], folder: Path, stem: str) -> list[Path
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    if env.TILELANG_DEBUG:
+        print(shlex.join(command), file=sys.stderr)
+    limit = env.TILELANG_COMPILE_TIMEOUT_SECONDS
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=limit,
         )
+    except subprocess.TimeoutExpired:
+        raise ToolchainError(
+            f"the C compiler `{command[0]}` took more than {limit} seconds"
+        ) from None
     except OSError as error:
-        raise ToolchainError(f"the C compiler `{command[0]}` cannot be started: {error.strerror}") from None
+        raise ToolchainError(
+            f"the C compiler `{command[0]}` cannot be started: {error.strerror}"
+        ) from None
 
 
 def _output(result: subprocess.CompletedProcess[str]) -> str:

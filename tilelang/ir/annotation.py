@@ -13,6 +13,7 @@ LOOP_LAYOUT = "loop_layout"  # Fragment: which thread runs which iteration
 PREFER_ASYNC = "prefer_async"  # bool: use cp.async for global -> shared stores in the loop
 UNROLL_EXPLICIT = "explicit"  # bool: expanded by us rather than by the device compiler
 UNROLL_FACTOR = "unroll_factor"  # int
+REDUCTION = "reduction"  # tuple[tuple[str, Buffer], ...]: (operator, local.var) combined over lanes
 THREAD_TAG = "thread"  # str: hardware index of a THREAD_BINDING loop, such as "threadIdx.x"
 
 # Launch
@@ -21,8 +22,10 @@ CLUSTER_DIMS = "cluster_dims"  # tuple[int, int, int]
 
 # Allocate
 INIT = "init"  # Expr: constant initial value of a local.var
+REDUCER = "reducer"  # tuple[str, str, int]: operation, replication, version (T.alloc_reducer: 1 or 2)
 
 # Attr: `value` speaks of `body`
+IN_RANGE = "in_range"  # bool: accesses in the body lie inside their buffers; no guard is added
 SAFE_VALUE = "safe_value"  # tuple[tuple[Buffer, Expr], ...]: what out-of-bounds reads deliver
 LAYOUTS = "layouts"  # tuple[tuple[Buffer, Layout], ...]: user-chosen physical layouts
 SWIZZLE = "use_swizzle"  # tuple[int, str]: panel size, order; block rasterisation for L2

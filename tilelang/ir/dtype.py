@@ -1,13 +1,14 @@
 """Element types.
 
-One object, `dtype`, is used by every stage: it *is* its own name (a `str`), so it prints, hashes and
-compares as text, and it knows bits, lanes and kind. Values come from users (strings, NumPy and
-PyTorch types, Python types) through `dtype(...)`; conversions go out to NumPy/ml_dtypes, PyTorch and
-the FFI. PyTorch and ml_dtypes are looked at only when a type of theirs is asked for.
+One object, `dtype`, is used by every stage: it *is* its own name (a `str`), so it prints, hashes
+and compares as text, and it knows bits, lanes and kind. Values come from users (strings, NumPy,
+PyTorch, FFI and Python types) through `dtype(...)`; conversions go out to NumPy/ml_dtypes, PyTorch
+and the FFI. PyTorch and ml_dtypes are looked at only when a type of theirs is asked for.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy
     import torch
+    import tvm_ffi
 
 # kind name -> (bits, DLPack type code)
 _SMALL_FLOATS: dict[str, tuple[int, int]] = {
@@ -117,16 +119,57 @@ class dtype(str):
         return (dtype, (str(self),))
 
     def __call__(self, *values: Any) -> Any:
-        """`T.int32(5)` a constant, `T.float16(expr)` a cast, `T.int32()` a variable, several: a vector."""
+        """`T.int32(5)` a constant, `T.float16(expr)` a cast, `T.int32()` a new variable.
+
+        Several values make a vector of as many lanes.
+
+        Raises:
+            ArgumentError: for a number outside the range of the type.
+            DTypeError: when the number of values is not the number of lanes.
+        """
         from tilelang.ir import expr  # expr is built on this module
 
-        if not values:
+        names_pointee = self.kind == "handle" and all(isinstance(v, str) for v in values)
+        if not values or names_pointee:  # `T.handle("float16", "shared")`
             return expr.Var("v", self)
-        if len(values) > 1:
-            return expr.call("make_vector", *(self(v) for v in values), dtype=self.with_lanes(len(values)))
-        return expr.constant(values[0], self) if isinstance(values[0], (bool, int, float)) else expr.cast(
-            values[0], self
-        )
+        first, *more = values
+        if more:
+            return self._vector(values)
+        value = _python_number(first)
+        if not isinstance(value, (bool, int, float)):
+            return expr.cast(value, self)
+        self._require_range(value)
+        return expr.constant(value, self)
+
+    def _vector(self, values: tuple[Any, ...]) -> Any:
+        from tilelang.errors import DTypeError
+        from tilelang.ir import expr  # expr is built on this module
+
+        if self.lanes not in (1, len(values)):
+            raise DTypeError(f"{self} has {self.lanes} lanes, got {len(values)} values")
+        parts = [self.element(value) for value in values]
+        return expr.call("make_vector", *parts, dtype=self.with_lanes(len(values)))
+
+    def _require_range(self, value: int | float) -> None:
+        if not self.holds(value):
+            from tilelang.errors import ArgumentError
+
+            low, high = self.min_value(), self.max_value()
+            raise ArgumentError(f"{value} does not fit {self.element} ({low} to {high})")
+
+    def holds(self, value: int | float) -> bool:
+        """Whether the number `value` is in range; infinities and NaN are, for floats."""
+        if self.kind == "bool" or value != value:
+            return self.kind in ("bool", "float")
+        if self.kind == "float":
+            if abs(value) == math.inf:
+                return True
+            limit = float(self.max_value())
+            rounds_down = 0.0 if self.bits == 64 else limit * 2.0 ** -(self.mantissa_bits + 2)
+            if value < 0:  # a negative minimum is minus the maximum
+                return self.min_value() < 0 and -value <= limit + rounds_down
+            return value <= limit + rounds_down
+        return abs(value) != math.inf and self.min_value() <= math.trunc(value) <= self.max_value()
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -162,12 +205,12 @@ class dtype(str):
 
     @property
     def elements_per_byte(self) -> int:
-        """How many elements share one byte of storage: 2 for the packed 4-bit types, otherwise 1."""
+        """Elements that share one byte of storage: 2 for the packed 4-bit types, otherwise 1."""
         return 2 if self.bits == 4 else 1
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one value with all its lanes, rounded up (6-bit types occupy one byte a lane)."""
+        """Bytes of one value with all its lanes, rounded up (6-bit types: one byte a lane)."""
         bits = 8 if self.bits == 6 else self.bits
         return -(-bits * self.lanes // 8)
 
@@ -205,9 +248,10 @@ class dtype(str):
         import ml_dtypes  # deferred: registers its types with NumPy, which costs an import
         import numpy
 
-        name = {"tfloat32": "float32", "float4_e2m1_unpacked": "uint8"}.get(self.element, str(self.element))
-        kind = getattr(ml_dtypes, name, None) or getattr(numpy, "bool_" if name == "bool" else name, None)
-        if kind is None:
+        name = _NUMPY_NAMES.get(str(self.element), str(self.element))
+        spelling = "bool_" if name == "bool" else name
+        kind = getattr(ml_dtypes, name, None) or getattr(numpy, spelling, None)
+        if kind is None or self.kind == "void":  # numpy.void is a record, not an absence
             raise TypeError(f"NumPy has no type for {self}")
         return numpy.dtype(kind)
 
@@ -220,6 +264,8 @@ class dtype(str):
         import torch  # deferred: only a caller that handles tensors pays for it
 
         name = _TORCH_NAMES.get(str(self.element), str(self.element))
+        if torch.version.hip is not None:  # the matrix units of that platform read the fnuz kinds
+            name = _ROCM_NAMES.get(str(self.element), name)
         if name == "float4_e2m1fn_x2" and not hasattr(torch, name):
             name = "int8"
         found = getattr(torch, name, None)
@@ -227,11 +273,28 @@ class dtype(str):
             raise TypeError(f"PyTorch has no type for {self}")
         return found
 
+    def as_ffi(self) -> tvm_ffi.dtype:
+        """The type, lanes included, in the calling convention; a storage type where it has none."""
+        import tvm_ffi  # deferred: needed only to launch and to pass types through the convention
 
+        name = _NUMPY_NAMES.get(str(self.element), str(self.element))
+        return tvm_ffi.dtype(name if self.lanes == 1 else f"{name}x{self.lanes}")
+
+
+# Kinds that exist only here -> what stores them elsewhere.
+_NUMPY_NAMES = {"tfloat32": "float32", "float4_e2m1_unpacked": "uint8"}
 _TORCH_NAMES = {
     "tfloat32": "float32", "float8_e4m3": "float8_e4m3fn", "int4": "int8", "uint4": "uint8",
     "float4_e2m1fn": "float4_e2m1fn_x2", "float4_e2m1_unpacked": "uint8",
 }  # fmt: skip
+_ROCM_NAMES = {"float8_e4m3": "float8_e4m3fnuz"}
+
+
+def _python_number(value: Any) -> Any:
+    """NumPy scalars as Python numbers; everything else as it is."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
 
 
 def _name_of(value: Any) -> str:
@@ -247,8 +310,12 @@ def _name_of(value: Any) -> str:
     if module == "torch":
         name = str(value).removeprefix("torch.")
         return "float4_e2m1fn" if name == "float4_e2m1fn_x2" else name
-    if module.startswith("numpy") or getattr(value, "__module__", "").startswith(("numpy", "ml_dtypes")):
+    origin = getattr(value, "__module__", "")
+    if module.startswith("numpy") or str(origin).startswith(("numpy", "ml_dtypes")):
         import numpy  # only reached with a NumPy type in hand
 
-        return numpy.dtype(value).name
+        found = numpy.dtype(value)
+        if not found.isnative:
+            raise TypeError(f"{found!r} is not in this machine's byte order")
+        return found.name
     raise TypeError(f"cannot interpret {value!r} as a dtype")

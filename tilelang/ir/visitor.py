@@ -21,15 +21,16 @@ N = TypeVar("N", bound=Node)
 def children(node: Node) -> Iterator[Node]:
     """Direct sub-nodes in field order (annotation values included where they are nodes)."""
     for name in node.fields:
-        yield from _nodes_in(getattr(node, name))
+        yield from nodes_in(getattr(node, name))
 
 
-def _nodes_in(value: Any) -> Iterator[Node]:
+def nodes_in(value: Any) -> Iterator[Node]:
+    """The nodes that the field value `value` holds directly or in tuples."""
     if isinstance(value, Node):
         yield value
     elif isinstance(value, tuple):
         for item in value:
-            yield from _nodes_in(item)
+            yield from nodes_in(item)
 
 
 def walk(node: Node) -> Iterator[Node]:

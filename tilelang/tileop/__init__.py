@@ -1,0 +1,1 @@
+"""What each tile operation means: regions, layouts it needs, and its lowering per target."""

@@ -1,0 +1,31 @@
+"""What a pass may ask besides the function it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tilelang.target.target import Target
+from tilelang.transform.config import PassConfigKey, option
+
+
+@dataclass(frozen=True)
+class PassContext:
+    """One compilation's target and options.
+
+    Attributes:
+        target: the row of the device.
+        config: normalised pass configuration.
+        sanitize: kernels check bounds and uninitialised reads while they run.
+        timings: seconds per pass, filled in by the pipeline.
+    """
+
+    target: Target
+    config: Mapping[PassConfigKey, Any] = field(default_factory=dict)
+    sanitize: bool = False
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def option(self, key: PassConfigKey) -> Any:
+        """The value of a pass configuration key, or its default."""
+        return option(self.config, key)

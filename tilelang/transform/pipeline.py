@@ -1,0 +1,83 @@
+"""The passes, in order. Tile IR in, thread IR out; nothing calls a pass but `run`.
+
+Each entry has a name: the dump's file name, the timer's row, and the word in an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TypeAlias
+
+from tilelang.env import env
+from tilelang.ir.func import PrimFunc
+from tilelang.transform.context import PassContext
+
+PassFunction: TypeAlias = "Callable[[PrimFunc, PassContext], PrimFunc]"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step. `path` is `"module:function"`, loaded when first run."""
+
+    name: str
+    path: str
+    targets: tuple[str, ...] | None = None  # kinds it runs for; None: all
+    form: str = "tile"  # form of what it leaves: "tile" or "thread"
+
+    def load(self) -> PassFunction:
+        module, _, function = self.path.partition(":")
+        return getattr(import_module(module), function)
+
+
+PIPELINE: tuple[Pass, ...] = (
+    Pass("check_tile_program", "tilelang.transform.check_tile_program:check_tile_program"),
+    Pass("wrap_negative_indices", "tilelang.transform.wrap_negative_indices:wrap_negative_indices"),
+    Pass("simplify", "tilelang.transform.simplify:simplify"),
+    Pass("infer_layouts", "tilelang.transform.infer_layouts:infer_layouts"),
+    Pass("lower_tile_ops", "tilelang.transform.lower_tile_ops:lower_tile_ops", form="thread"),
+    Pass("legalize_memory", "tilelang.transform.legalize_memory:legalize_memory", form="thread"),
+    Pass("spread_threads", "tilelang.transform.spread_threads:spread_threads", ("c",), "thread"),
+    Pass("sanitize", "tilelang.transform.sanitize:sanitize", ("c",), "thread"),
+    Pass("simplify_threads", "tilelang.transform.simplify:simplify", form="thread"),
+    Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", form="thread"),
+    Pass("flatten_buffers", "tilelang.transform.flatten_buffers:flatten_buffers", form="thread"),
+)
+
+
+def passes_for(context: PassContext) -> list[Pass]:
+    """The entries that run for the context's target and options."""
+    return [
+        p for p in PIPELINE
+        if (p.targets is None or context.target.kind in p.targets) and (p.name != "sanitize" or context.sanitize)
+    ]  # fmt: skip
+
+
+def run(func: PrimFunc, context: PassContext) -> PrimFunc:
+    """All passes over one function. Dumps and verifies where the environment asks for it."""
+    dump = Path(env.TILELANG_DUMP_IR) if env.TILELANG_DUMP_IR else None
+    _dump(dump, 0, "traced", func)
+    for number, entry in enumerate(passes_for(context), 1):
+        started = time.perf_counter()
+        func = entry.load()(func, context)
+        context.timings[entry.name] = context.timings.get(entry.name, 0.0) + time.perf_counter() - started
+        _dump(dump, number, entry.name, func)
+        if env.TILELANG_VERIFY:
+            _verify(func, entry)
+    return func
+
+
+def _verify(func: PrimFunc, entry: Pass) -> None:
+    from tilelang.ir.verify import verify  # a debugging aid, not loaded otherwise
+
+    verify(func, form=entry.form)
+
+
+def _dump(folder: Path | None, number: int, name: str, func: PrimFunc) -> None:
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{number:02}_{name}.py").write_text(func.script(), encoding="utf-8")
