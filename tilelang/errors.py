@@ -23,6 +23,8 @@ _INTERNAL = (
     functools.__file__,
     "<frozen",
     "<string>",
+    "<parse_",  # generated key functions
+    "<convert_",
 )
 
 

@@ -41,7 +41,10 @@ STALE_SECONDS = 3600.0  # a staging folder this old belongs to a process that di
 
 _STAGING_PREFIX = "tilelang-staging-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.EACCES, errno.EPERM)  # what rename says when losing
+# What rename says when a folder is there already: on POSIX systems, and on Windows.
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
+_REFUSED = (errno.EACCES, errno.EPERM)
+_TRIES = 20  # each one lost: another process has put an entry there, a third has removed it
 
 
 @dataclass(frozen=True)
@@ -153,12 +156,13 @@ class Store:
     def _publish(self, staged: Path, digest: str) -> Entry | None:
         """Rename `staged` to its place; the entry that was there first, if that one is good."""
         place = self.root / digest
-        for _ in range(3):
+        for _ in range(_TRIES):
             try:
                 os.rename(staged, place)
                 return None
             except OSError as error:
-                if error.errno not in _TAKEN or not place.exists():
+                refused = error.errno in _REFUSED and place.exists()
+                if error.errno not in _TAKEN and not refused:
                     raise
             first = self._read(digest)  # removes a damaged one, so that the next try can succeed
             if first is not None:
@@ -188,6 +192,7 @@ class Store:
 
     def _discard(self, folder: Path, inode: int) -> bool:
         """Remove `folder` if it is still the one that was looked at; whether this call did it."""
+        trash: str | None = None
         try:
             if os.stat(folder).st_ino != inode:
                 return False  # another process has put a new entry there
@@ -196,7 +201,9 @@ class Store:
             os.rename(folder, os.path.join(trash, "entry"))
         except OSError:
             return False  # the next writer of this key finds out whether it stands in the way
-        shutil.rmtree(trash, ignore_errors=True)
+        finally:
+            if trash is not None:
+                shutil.rmtree(trash, ignore_errors=True)
         return True
 
     def sweep(self, older_than: float = STALE_SECONDS) -> int:

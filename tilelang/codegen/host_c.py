@@ -56,21 +56,36 @@ def emit_entry(
     *,
     print_expr: ExprPrinter = print_integer,
     scalar_type: ScalarType = scalar_c_type,
+    failure_reason: str = "0",
 ) -> str:
     """C text of the FFI entry point `__tvm_ffi_<func.name>`, which checks and calls `callee`.
+
+    Args:
+        func: its parameters are the arguments; its body says which of them are used.
+        callee: name of a C function declared as `callee_declaration` gives it; returns 0 when all
+            went well, 1 when memory for its blocks could not be had, anything else on failure.
+        print_expr: prints an integer expression over variables of the given C names.
+        scalar_type: C type in which `callee` takes a scalar of a dtype.
+        failure_reason: C expression for the text (`const char *` or null) of a failure.
 
     Raises:
         ArgumentError: when no argument determines a symbol of a shape or stride.
     """
-    return _Entry(func, callee, print_expr, scalar_type).text()
+    return _Entry(func, callee, print_expr, scalar_type, failure_reason).text()
 
 
 class _Entry:
     """Writes one entry point: read each argument, find symbols, check shapes and strides, call."""
 
     def __init__(
-        self, func: PrimFunc, callee: str, print_expr: ExprPrinter, scalar_type: ScalarType
+        self,
+        func: PrimFunc,
+        callee: str,
+        print_expr: ExprPrinter,
+        scalar_type: ScalarType,
+        failure_reason: str,
     ) -> None:
+        self.failure_reason = failure_reason
         self.func = func
         self.callee = callee
         self.print_expr = print_expr
@@ -357,7 +372,8 @@ class _Entry:
             values.append(f"{t} ? {data} : (void *)0" if param in self.plan.optional else data)
         values += [f"({self.scalar_type(v.dtype)}){self.names[v]}" for v in self.plan.symbols]
         self.line(f"const int32_t code = {self.callee}({', '.join(values)});")
-        self.fail_if("code != 0", f"tl_ffi_kernel_failed({quote(self.func.name)}, code)")
+        failed = f"tl_ffi_kernel_failed({quote(self.func.name)}, code, {self.failure_reason})"
+        self.fail_if("code != 0", failed)
         self.line("return 0;")
 
 

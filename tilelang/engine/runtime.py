@@ -63,7 +63,9 @@ class Executable:
     def __call__(self, *args: Any) -> Any:
         try:
             return self._call(*args)
-        except BufferError:  # an array that DLPack of NumPy does not describe; nothing has run yet
+        # An array that NumPy's DLPack export does not describe, or an integer beyond int64 for
+        # which the installed tvm-ffi has no form. The kernel has not begun.
+        except (BufferError, OverflowError):
             converted = [_ffi_argument(self.name, i, a) for i, a in enumerate(args)]
         return self._call(*converted)
 
@@ -263,14 +265,18 @@ def _process_folder() -> Path:
     return Path(folder)
 
 
-# -- arrays that NumPy's DLPack export refuses ---------------------------------------------------
+# -- arguments that the FFI does not take as they are --------------------------------------------
 
 
 def _ffi_argument(function: str, index: int, value: Any) -> Any:
-    """`value`, or for a NumPy array of an ml_dtypes type a view of it that the FFI takes."""
+    """`value`; for a NumPy array of an ml_dtypes type a view of it that the FFI takes; for an
+    integer that only fits uint64 a pointer of that value, which entry points read as one.
+    """
+    where = f"{function}(): argument {index + 1}"
+    if isinstance(value, int):
+        return _wide_integer(value, where)
     if type(value).__module__.partition(".")[0] != "numpy" or not hasattr(value, "__dlpack__"):
         return value
-    where = f"{function}(): argument {index + 1}"
     if not value.flags.writeable:
         raise ValueError(f"{where}: a read-only NumPy array; pass a copy of it")
     if not value.dtype.isnative:
@@ -284,6 +290,16 @@ def _ffi_argument(function: str, index: int, value: Any) -> Any:
             f"{where}: a NumPy array of {kind}, one value per byte; pack two per byte, as uint8"
         )
     return _relabelled(value, kind)
+
+
+def _wide_integer(value: int, where: str) -> Any:
+    if -(1 << 63) <= value < 1 << 63:
+        return value
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{where}: int {value} does not fit 64 bits")
+    import ctypes
+
+    return ctypes.c_void_p(value)
 
 
 def _relabelled(array: numpy.ndarray[Any, Any], kind: dtype) -> Any:

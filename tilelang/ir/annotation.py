@@ -19,12 +19,17 @@ THREAD_TAG = "thread"  # str: hardware index of a THREAD_BINDING loop, such as "
 # Launch
 PRELUDE = "prelude"  # str: source text in front of the device code
 CLUSTER_DIMS = "cluster_dims"  # tuple[int, int, int]
+ARENA_BYTES = "arena_bytes"  # int: scratch memory of one block (transform/plan_memory.py)
 
 # Allocate
 INIT = "init"  # Expr: constant initial value of a local.var
 REDUCER = "reducer"  # tuple[str, str, int]: operation, replication, version (T.alloc_reducer: 1 or 2)
+LAYOUT = "layout"  # Layout: physical place of each element
+ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratch memory
+SHARES_ARENA = "shares_arena"  # bool: other buffers use the same bytes at other times
 
 # Attr: `value` speaks of `body`
+COLLECTIVE = "collective"  # bool: under a condition on the thread index; all its threads run it as one
 IN_RANGE = "in_range"  # bool: accesses in the body lie inside their buffers; no guard is added
 SAFE_VALUE = "safe_value"  # tuple[tuple[Buffer, Expr], ...]: what out-of-bounds reads deliver
 LAYOUTS = "layouts"  # tuple[tuple[Buffer, Layout], ...]: user-chosen physical layouts

@@ -82,7 +82,7 @@ def _equal_modules(a: IRModule, b: IRModule, map_free_vars: bool) -> bool:
 
 
 class _Opaque:
-    """A value that is no IR, such as a layout: compared by its own `==`."""
+    """A value that is no IR, such as a layout: compared by its own `is_equal`, or `==`."""
 
     __slots__ = ("value",)
 
@@ -92,7 +92,10 @@ class _Opaque:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Opaque) or type(self.value) is not type(other.value):
             return False
-        return self.value is other.value or bool(self.value == other.value)
+        if self.value is other.value:
+            return True
+        is_equal = getattr(self.value, "is_equal", None)
+        return bool(is_equal(other.value) if is_equal else self.value == other.value)
 
     def __hash__(self) -> int:
         return hash(type(self.value))

@@ -936,7 +936,8 @@ def cast(value: ExprLike, kind: dtype | str) -> Expr:
 _ROUNDABLE = ("float32", "float16", "bfloat16")
 
 
-_FOLDING: dict[type[BinaryOp], Callable[[Any, Any], Expr]] = {
+# How each operator is built, with folding.
+FOLDING: dict[type[BinaryOp], Callable[[Any, Any], Expr]] = {
     Add: add, Sub: sub, Mul: mul, Div: div, FloorDiv: floordiv, FloorMod: floormod, TruncDiv: truncdiv,
     TruncMod: truncmod, Min: minimum, Max: maximum, EQ: equal, NE: not_equal, LT: less, LE: less_equal,
     GT: greater, GE: greater_equal, And: logical_and, Or: logical_or, ShiftLeft: shift_left,
@@ -947,7 +948,7 @@ _FOLDING: dict[type[BinaryOp], Callable[[Any, Any], Expr]] = {
 def rebuild(node: Expr, changes: dict[str, Any]) -> Expr:
     """`node` with some fields changed, folded as its building function does; the span is kept."""
     if isinstance(node, BinaryOp):
-        made = _FOLDING[type(node)](changes.get("a", node.a), changes.get("b", node.b))
+        made = FOLDING[type(node)](changes.get("a", node.a), changes.get("b", node.b))
     elif isinstance(node, Cast):
         made = cast(changes.get("value", node.value), node.dtype)
     elif isinstance(node, Not):

@@ -56,7 +56,7 @@ class PrimFunc(Node):
 
     def script(self) -> str:
         """Python text that, executed, rebuilds an equal function."""
-        from tilelang.ir.printer import to_script  # the printer is built on this module
+        from tilelang.ir.script import to_script  # the printer is built on this module
 
         return to_script(self)
 
@@ -87,5 +87,7 @@ class IRModule:
         return self.functions.items()
 
     def script(self) -> str:
-        """The scripts of all functions, one after the other."""
-        return "\n\n".join(f.script() for f in self.functions.values())
+        """Python text that, executed, rebuilds an equal module."""
+        from tilelang.ir.script import to_script  # the printer is built on this module
+
+        return to_script(self)

@@ -220,8 +220,3 @@ def make_tensor_from_addr(
     builder.name_later(buffer)
     return buffer
 
-
-def ptr(dtype: Any = None, storage_scope: str = GLOBAL, *, is_size_var: bool = False) -> Var:
-    """A pointer variable; as an annotation, a pointer argument (use it through `make_tensor`)."""
-    del dtype, storage_scope, is_size_var  # one pointer type serves all
-    return Var("ptr", HANDLE)

@@ -189,6 +189,7 @@ class Builder:
         self.on_annotate: Callable[[str, Any, Any], Any] | None = None  # body annotations of arguments
         self.unnamed: dict[int, Operand] = {}  # objects that take the first name they are bound to
         self.named: dict[str, int] = {}
+        self.reducers: list[Any] = []  # open reduce scopes, innermost last
         self.constants: Any = None  # what T.const gives in an eager trace
         self.no_statements: str | None = None  # where statements cannot be emitted, if so
 

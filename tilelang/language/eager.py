@@ -314,7 +314,8 @@ def _tensor_annotation(
     if buffer.declared_strides is None or not any(
         isinstance(s, Var) and id(s) in constants for s in buffer.declared_strides
     ):
-        return BufferAnnot(shape=shape, strides=(), dtype=buffer.dtype)
+        strides = tuple(Value(kind="dynamic", name=f"{name}_stride_{k}") for k in range(buffer.ndim))
+        return BufferAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
     strides = tuple(part(s, "stride", k) for k, s in enumerate(buffer.declared_strides))
     return StridedTensorAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
 

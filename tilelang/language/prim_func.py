@@ -31,7 +31,7 @@ def evaluated_annotations(function: FunctionType, frame: FrameType | None) -> di
     """Annotations as objects; text (postponed evaluation) is evaluated where the function was defined."""
     raw = dict(inspect.get_annotations(function))
     raw.pop("return", None)
-    if not any(isinstance(v, str) for v in raw.values()):
+    if not any(type(v) is str for v in raw.values()):
         return raw
     scope: dict[str, Any] = dict(frame.f_locals) if frame is not None else {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
@@ -42,7 +42,7 @@ def evaluated_annotations(function: FunctionType, frame: FrameType | None) -> di
     out: dict[str, Any] = {}
     for name, value in raw.items():
         try:
-            out[name] = eval(value, function.__globals__, scope) if isinstance(value, str) else value
+            out[name] = eval(value, function.__globals__, scope) if type(value) is str else value
         except NameError as error:
             raise LanguageError(
                 f"the annotation `{value}` of `{name}` cannot be evaluated: {error}", function_span(function),
@@ -227,7 +227,7 @@ class Macro:
         self.__wrapped__ = function
         self.signature = inspect.signature(function)
         annotations = inspect.get_annotations(function)
-        self.references = {n for n, a in annotations.items() if a is Ref or (isinstance(a, str) and a.split(".")[-1] in ("Ref", "Var")) or a is Var}
+        self.references = {n for n, a in annotations.items() if a is Ref or (type(a) is str and a.split(".")[-1] in ("Ref", "Var")) or a is Var}
         del frame
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

@@ -89,8 +89,9 @@ TL_FFI_HOT int tl_ffi_read_int(const tl_ffi_any *arg, int64_t *out) {
   return arg->type_index == TL_FFI_INT || arg->type_index == TL_FFI_BOOL;
 }
 
-/* As above for uint64; *fits is 0 for a number outside its range.
- * Values of 2^63 and more come as an object: header, word count, words (the last one is the sign). */
+/* As above for uint64; *fits is 0 for a number outside its range. Values of 2^63 and more come as an
+ * object (header, word count, words, of which the last is the sign), or from versions of the FFI
+ * library without such objects as a pointer. */
 TL_FFI_HOT int tl_ffi_read_uint64(const tl_ffi_any *arg, uint64_t *out, int *fits) {
   if (arg->type_index == TL_FFI_BIG_INT) {
     const char *cell = (const char *)arg->v_ptr + TL_FFI_OBJECT_HEADER_BYTES;
@@ -100,8 +101,8 @@ TL_FFI_HOT int tl_ffi_read_uint64(const tl_ffi_any *arg, uint64_t *out, int *fit
     return 1;
   }
   *out = (uint64_t)arg->v_int64;
-  *fits = arg->v_int64 >= 0;
-  return arg->type_index == TL_FFI_INT || arg->type_index == TL_FFI_BOOL;
+  *fits = arg->v_int64 >= 0 || arg->type_index == TL_FFI_POINTER;
+  return arg->type_index == TL_FFI_INT || arg->type_index == TL_FFI_BOOL || arg->type_index == TL_FFI_POINTER;
 }
 
 TL_FFI_HOT int tl_ffi_read_float(const tl_ffi_any *arg, double *out) {
@@ -303,15 +304,14 @@ TL_FFI_COLD int tl_ffi_check_strides(const tl_ffi_param *p, const tl_ffi_tensor 
   return tl_ffi_raise("ValueError", &out);
 }
 
-/* What a kernel returned, when it was not 0: 1 is memory for its blocks that could not be had. */
-TL_FFI_COLD int tl_ffi_kernel_failed(const char *function, int32_t code) {
+/* What a kernel returned, when it was not 0: 1 is memory for its blocks that could not be had;
+ * `reason` is the kernel's own account of anything else, or NULL. */
+TL_FFI_COLD int tl_ffi_kernel_failed(const char *function, int32_t code, const char *reason) {
   tl_ffi_text out = {.used = 0};
-  if (code == 1) {
-    tl_ffi_put(&out, "%s(): out of memory for the buffers of its blocks", function);
-    return tl_ffi_raise("MemoryError", &out);
-  }
-  tl_ffi_put(&out, "%s(): the kernel failed with code %d", function, code);
-  return tl_ffi_raise("RuntimeError", &out);
+  if (code == 1) tl_ffi_put(&out, "%s(): out of memory for the buffers of its blocks", function);
+  else if (reason) tl_ffi_put(&out, "%s(): %s", function, reason);
+  else tl_ffi_put(&out, "%s(): the kernel failed with code %d", function, code);
+  return tl_ffi_raise(code == 1 ? "MemoryError" : "RuntimeError", &out);
 }
 
 #endif

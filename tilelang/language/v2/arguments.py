@@ -132,7 +132,7 @@ def _element_strides(value: Any, shape: tuple[int, ...]) -> tuple[Extent, ...]:
     if not hasattr(value, "__array_interface__"):  # arrays of the FFI count elements already
         return tuple(strides)
     if any(step % value.itemsize for step in strides):
-        raise ArgumentTypeError(f"strides {tuple(strides)} bytes are no multiple of the element size")
+        raise ArgumentTypeError(f"strides of {tuple(strides)} bytes split elements")
     return tuple(step // value.itemsize for step in strides)
 
 

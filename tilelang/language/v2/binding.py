@@ -8,7 +8,6 @@ interpreter at its own speed. `explain_binding` words the mistake when that fail
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
@@ -18,6 +17,8 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr
 from tilelang.language.v2.arguments import MISSING, MissingArgumentError, UnknownArgumentError
 from tilelang.language.v2.tensor_key import KeyParser
+
+CallKey = tuple[tuple[str, tuple[Any, ...]], ...]  # (argument name, key), sorted by name
 
 RUNTIME_KEY = (None,)  # of an argument that does not specialise the kernel
 
@@ -31,7 +32,7 @@ def runtime_key(name: str, value: Any) -> tuple[Any, ...]:
 
 def make_key_function(
     sig: inspect.Signature, parsers: Mapping[str, KeyParser]
-) -> Callable[..., tuple[tuple[str, tuple[Any, ...]], ...]]:
+) -> Callable[..., CallKey]:
     """A function with the parameters of `sig` that returns `((name, key), ...)` sorted by name.
 
     Omitted arguments have their default's key; an argument without default reaches its parser as
@@ -59,7 +60,7 @@ def make_launch_function(
     scope = _Scope(sig)
     missing, report = scope.name_of(MISSING), scope.name_of(_report_missing)
     checks = [f"if {name} is {missing}: {report}({name!r})" for name in wanted]
-    body = "; ".join([f"return ({''.join(f'{name}, ' for name in wanted)})"])
+    body = f"return ({''.join(f'{name}, ' for name in wanted)})"
     placeholders = frozenset(
         p.name for p in sig.parameters.values() if isinstance(p.default, (Buffer, Expr))
     )
@@ -80,6 +81,8 @@ def explain_binding(
     unknown = next((name for name in kws if name not in sig.parameters), None)
     if unknown is None or inspect.Parameter.VAR_KEYWORD in kinds:
         return None
+    import difflib  # a mistake may take its time, an import of the package may not
+
     near = difflib.get_close_matches(unknown, list(sig.parameters), 1)
     hint = f"did you mean `{near[0]}`?" if near else f"expected one of {', '.join(sig.parameters)}"
     return UnknownArgumentError(f"there is no argument `{unknown}`", hint=hint)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilelang.ir.dtype import dtype
 
-AnyDType = Any  # whatever `dtype(...)` accepts: a name, a dtype, a NumPy, PyTorch, FFI or Python type
+AnyDType = Any  # what `dtype(...)` accepts: a name, a NumPy, PyTorch, FFI or Python type
 
 LANES = (2, 4, 8, 16, 32, 64)
 SHORT_NAMES = ("bool", "short", "int", "uint", "long", "half", "float", "double")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from tilelang.errors import ArgumentTypeError, ShapeError
@@ -40,17 +39,32 @@ class AxesPlan:
         """Whether the key entries do not depend on the argument."""
         return self.rank is not None and len(self.known) == len(self.static)
 
-    def pick(self) -> Callable[[Any], Any]:
-        """Function from all entries to those of the key."""
+    @property
+    def is_whole(self) -> bool:
+        """Whether every entry belongs to the key."""
+        return self.rank is None or len(self.static) == self.rank
+
+    def pick(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The entries that belong to the key."""
+        return entries if self.is_whole else tuple(entries[axis] for axis in self.static)
+
+    def known_entries(self) -> tuple[int, ...]:
+        """The entries of the key, where they do not depend on the argument."""
+        assert self.is_known, "the argument decides some of the entries"
+        return tuple(extent for _, extent in self.known)
+
+    def picking_text(self, entries: str) -> str:
+        """Python text of `pick`, given the name that holds the entries."""
         if self.is_known:
-            entries = tuple(extent for _, extent in self.known)
-            return lambda _: entries
-        if self.rank is None or len(self.static) == self.rank:
-            return lambda entries: entries
-        if len(self.static) == 1:
-            (axis,) = self.static
-            return lambda entries: (entries[axis],)
-        return itemgetter(*self.static)
+            return repr(self.known_entries())
+        if self.is_whole:
+            return entries
+        return f"({''.join(f'{entries}[{axis}], ' for axis in self.static)})"
+
+    def mismatch_text(self, entries: str) -> list[str]:
+        """Conditions, as Python text, under which an argument is looked at again."""
+        rank = [] if self.rank is None else [f"len({entries}) != {self.rank}"]
+        return rank + [f"{entries}[{axis}] != {extent}" for axis, extent in self.known]
 
     def check(self, name: str, what: str, entries: tuple[Extent, ...]) -> None:
         """Raise `ShapeError` unless `entries` fit; symbolic ones fit no static axis."""
@@ -64,8 +78,8 @@ class AxesPlan:
         for axis in axes:
             if not isinstance(entries[axis], int):
                 raise ArgumentTypeError(
-                    f"argument `{name}`: {what} of axis {axis} is `{entries[axis]}`, but the kernel is "
-                    "specialised for it: expected an integer"
+                    f"argument `{name}`: {what} of axis {axis} is `{entries[axis]}`, but the "
+                    "kernel is specialised for it: expected an integer"
                 )
 
 
@@ -73,7 +87,8 @@ def check_rank(name: str, rank: int, entries: tuple[Any, ...]) -> None:
     """Raise `ShapeError` unless there are `rank` entries."""
     if len(entries) != rank:
         raise ShapeError(
-            f"argument `{name}`: expected rank {rank}, got rank {len(entries)} {format_shape(entries)}"
+            f"argument `{name}`: expected rank {rank}, got rank {len(entries)} "
+            f"{format_shape(entries)}"
         )
 
 
@@ -103,83 +118,53 @@ class TensorPlan:
 
 
 def make_parser(plan: TensorPlan) -> KeyParser:
-    """A function `(argument name, value) -> (extents, strides, dtype)`; it raises what does not fit."""
+    """A function `(argument name, value) -> (extents, strides, dtype)` that checks the value.
+
+    It is written for the plan, as this, which belongs to `T.Tensor[[int, 64], "float16"]`:
+
+        def parse_tensor(name, value):
+            try:
+                kind, shape = accepted[value.dtype], value.shape
+            except (AttributeError, KeyError, TypeError):
+                return parse_slowly(name, value)
+            if len(shape) != 2 or shape[1] != 64:
+                return parse_slowly(name, value)
+            return ((shape[0], 64), (), kind)
+    """
     accepted: dict[Any, dtype] = {}  # dtype objects of tensors whose `.shape` counts elements
 
     def parse_slowly(name: str, value: Any) -> tuple[Any, ...]:
         if plan.is_known and (value is MISSING or is_pointer(value)):
-            return (_known(plan.shape), _known(plan.strides), plan.kind)
+            return (plan.shape.known_entries(), plan.strides.known_entries(), plan.kind)
         facts = read_tensor(name, value, plan.kind)
         plan.shape.check(name, "extent", facts.shape)
         plan.strides.check(name, "stride", facts.strides)
         if not facts.is_placeholder and facts.dtype.elements_per_byte == 1:
             _remember(accepted, value, facts)
-        return (pick_extents(facts.shape), pick_strides(facts.strides), facts.dtype)
+        return (plan.shape.pick(facts.shape), plan.strides.pick(facts.strides), facts.dtype)
 
-    pick_extents, pick_strides = plan.shape.pick(), plan.strides.pick()
-    if plan.strides.is_known and not plan.strides.known:
-        return _shape_parser(plan.shape, accepted, pick_extents, parse_slowly)
-    return _strided_parser(plan, accepted, pick_extents, pick_strides, parse_slowly)
+    scope: dict[str, Any] = {"accepted": accepted, "parse_slowly": parse_slowly}
+    exec(compile(_parser_text(plan), "<parse_tensor>", "exec"), scope)
+    return scope["parse_tensor"]
 
 
-def _known(axes: AxesPlan) -> tuple[int, ...]:
-    return tuple(extent for _, extent in axes.known)
+def _parser_text(plan: TensorPlan) -> str:
+    reads, mismatches = "", plan.shape.mismatch_text("shape")
+    if not plan.strides.is_known or plan.strides.known:
+        reads = "; strides = value.stride()"  # NumPy has no such method and is read slowly
+        mismatches += plan.strides.mismatch_text("strides")
+    extents, strides = plan.shape.picking_text("shape"), plan.strides.picking_text("strides")
+    lines = [
+        "def parse_tensor(name, value):",
+        f"    try: kind, shape = accepted[value.dtype], value.shape{reads}",
+        "    except (AttributeError, KeyError, TypeError): return parse_slowly(name, value)",
+        f"    if {' or '.join(mismatches)}: return parse_slowly(name, value)" if mismatches else "",
+        f"    return ({extents}, {strides}, kind)",
+    ]
+    return "\n".join(lines)
 
 
 def _remember(accepted: dict[Any, dtype], value: Any, facts: TensorFacts) -> None:
     # A tensor may have a dtype of its own that has no hash; it is then read slowly every time.
     if type(value.dtype).__hash__ is not None:
         accepted[value.dtype] = facts.dtype
-
-
-def _shape_parser(
-    plan: AxesPlan,
-    accepted: dict[Any, dtype],
-    pick: Callable[[Any], Any],
-    parse_slowly: KeyParser,
-) -> KeyParser:
-    """The common case: strides say nothing that the shape does not."""
-    rank, known = plan.rank, plan.known
-
-    def parse(name: str, value: Any) -> tuple[Any, ...]:
-        try:
-            kind = accepted[value.dtype]
-            shape = value.shape
-        except (AttributeError, KeyError, TypeError):
-            return parse_slowly(name, value)
-        if rank is not None and len(shape) != rank:
-            return parse_slowly(name, value)
-        for axis, extent in known:
-            if shape[axis] != extent:
-                return parse_slowly(name, value)
-        return (pick(shape), (), kind)
-
-    return parse
-
-
-def _strided_parser(
-    plan: TensorPlan,
-    accepted: dict[Any, dtype],
-    pick_extents: Callable[[Any], Any],
-    pick_strides: Callable[[Any], Any],
-    parse_slowly: KeyParser,
-) -> KeyParser:
-    rank, known, known_strides = plan.shape.rank, plan.shape.known, plan.strides.known
-
-    def parse(name: str, value: Any) -> tuple[Any, ...]:
-        try:
-            kind = accepted[value.dtype]
-            shape, strides = value.shape, value.stride()  # NumPy counts bytes and has no `stride`
-        except (AttributeError, KeyError, TypeError):
-            return parse_slowly(name, value)
-        if rank is not None and len(shape) != rank:
-            return parse_slowly(name, value)
-        for axis, extent in known:
-            if shape[axis] != extent:
-                return parse_slowly(name, value)
-        for axis, step in known_strides:
-            if strides[axis] != step:
-                return parse_slowly(name, value)
-        return (pick_extents(shape), pick_strides(strides), kind)
-
-    return parse

@@ -1,0 +1,75 @@
+"""`tilelang.tvm` is other names for our types, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tilelang.tvm as tvm
+from tilelang.ir import buffer, dtype, expr, func, stmt
+
+FILES = sorted(Path(tvm.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("alias", "original"),
+    [
+        (tvm.DataType, dtype.dtype),
+        (tvm.IRModule, func.IRModule),
+        (tvm.ir.IRModule, func.IRModule),
+        (tvm.ir.Range, expr.Range),
+        (tvm.tir.Var, expr.Var),
+        (tvm.tir.Buffer, buffer.Buffer),
+        (tvm.tir.PrimFunc, func.PrimFunc),
+        (tvm.tir.PrimExpr, expr.Expr),
+        (tvm.tir.SeqStmt, stmt.Seq),
+        (tvm.runtime.DataType, dtype.dtype),
+    ],
+)
+def test_names_are_the_very_classes(alias: object, original: object) -> None:
+    assert alias is original
+
+
+def test_runtime_classes_come_from_the_engine() -> None:
+    from tilelang.engine import runtime
+
+    assert tvm.runtime.Module is runtime.Module
+    assert tvm.runtime.Executable is runtime.Executable
+
+
+def test_target_comes_from_the_target_folder() -> None:
+    assert tvm.target.Target.__module__.startswith("tilelang.target")
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(tvm.__path__)])
+def test_unknown_names_are_attribute_errors_and_known_ones_exist(module: str) -> None:
+    loaded = importlib.import_module(f"tilelang.tvm.{module}")
+    with pytest.raises(AttributeError, match="NoSuchName"):
+        loaded.NoSuchName  # noqa: B018
+    if module != "target":
+        assert all(hasattr(loaded, name) for name in loaded.__all__)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_files_hold_no_logic(path: Path) -> None:
+    defined = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    ]
+    assert defined in ([], ["__getattr__"])
+
+
+def test_importing_it_loads_neither_the_engine_nor_pytorch() -> None:
+    code = (
+        "import sys, tilelang.tvm\n"
+        "print([m for m in ('torch', 'tilelang.engine.runtime') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

@@ -1,0 +1,222 @@
+"""The pass from tile operations to what one thread does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tilelang.errors import Span
+from tilelang.ir import annotation as keys
+from tilelang.ir.annotation import REDUCER, SAFE_VALUE
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.expr import BufferLoad, Call, StringImm, Var, as_expr, cast
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.node import replace
+from tilelang.ir.stmt import (
+    Allocate,
+    Attr,
+    Bind,
+    BufferStore,
+    Evaluate,
+    For,
+    If,
+    Launch,
+    LoopKind,
+    Seq,
+    Stmt,
+    seq,
+)
+from tilelang.ir.tile import TileOp
+from tilelang.ir.visitor import Mutator, used_vars, walk
+from tilelang.tileop.context import LowerContext
+from tilelang.tileop.reduction import combine_any
+from tilelang.tileop.registry import operator_for
+from tilelang.transform.context import PassContext
+from tilelang.transform.facts import Facts
+from tilelang.transform.parallel_loops import collect_nest, innermost_choice, why_not_vectorised
+from tilelang.transform.quantifiers import hoist_quantifiers
+
+# Attributes that say nothing to a CPU, where results never depend on them.
+_WITHOUT_MEANING = {
+    "c": (
+        keys.SWIZZLE,
+        keys.LAYOUTS,
+        keys.L2_HIT_RATIO,
+        keys.MIN_BLOCKS_PER_SM,
+        keys.REGISTER_HINT,
+    )
+}
+
+
+def lower_tile_ops(func: PrimFunc, ctx: PassContext) -> PrimFunc:
+    """Replace tile operations and tile loops by loops, stores and calls.
+
+    Needs: tile form, after `infer_layouts`. Leaves: thread form without layouts; accesses that an
+    operation has clipped itself stand under `Attr(IN_RANGE)`.
+
+        copy(A[by * 64, 0], A_shared); for i, j in Parallel(64, 32): A_shared[i, j] = ...
+    --> for i: for j (vectorised): A_shared[i, j] = A[...];  for i: for j (vectorised): ...
+    """
+    return _Lower(ctx).mutate(func)
+
+
+class _Lower(Mutator):
+    """Walks down with the facts that hold at each place."""
+
+    def __init__(self, ctx: PassContext) -> None:
+        self.facts = Facts()
+        self.dropped = _WITHOUT_MEANING.get(ctx.target.kind, ())
+        self.thread_vars: set[Var] = set()  # thread indices, and names computed from them
+        self.is_divergent = False  # under a condition on the thread index
+        self.context = LowerContext(ctx.target, self.facts, sanitize=ctx.sanitize)
+        self.reducers: list[Buffer] = []
+
+    @contextmanager
+    def _with(self, **changes: Any) -> Iterator[None]:
+        """Fields of the context changed for a while."""
+        before = {name: getattr(self.context, name) for name in changes}
+        for name, value in changes.items():
+            setattr(self.context, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self.context, name, value)
+
+    # -- what holds where ------------------------------------------------------------------------
+
+    def mutate_Launch(self, node: Launch) -> Launch:
+        self.thread_vars |= set(node.thread_vars)
+        with self.facts.scope():
+            for var, extent in zip(node.grid_vars, node.grid_extents):
+                self.facts.add_range(var, as_expr(0), extent)
+            for var, extent in zip(node.thread_vars, node.thread_extents):
+                self.facts.add_range(var, as_expr(0), extent)
+            return self.mutate_children(node)
+
+    def mutate_Seq(self, node: Seq) -> Any:
+        with self.facts.scope():  # bindings hold to the end of their sequence
+            return self.mutate_children(node)
+
+    def mutate_Bind(self, node: Bind) -> Stmt:
+        if any(v in self.thread_vars for v in used_vars(node.value)):
+            self.thread_vars.add(node.var)
+        before, value = hoist_quantifiers(node.value)
+        self.facts.add_value(node.var, value)
+        return seq([*before, node if value is node.value else replace(node, value=value)])
+
+    def mutate_For(self, node: For) -> Any:
+        if node.kind is LoopKind.PARALLEL:
+            return self._lower_parallel(node)
+        with self.facts.scope():
+            self.facts.add_range(node.var, node.start, node.extent)
+            body = self.mutate(node.body)
+        kind, notes = node.kind, node.annotations
+        if kind is LoopKind.PIPELINED:
+            kind, notes = LoopKind.SERIAL, ()
+        body = Seq(()) if body is None else body
+        if body is node.body and kind is node.kind:
+            return node
+        return replace(node, kind=kind, body=body, annotations=notes)
+
+    def mutate_If(self, node: If) -> Any:
+        before, condition = hoist_quantifiers(node.condition)
+        divergent = self.is_divergent
+        self.is_divergent |= any(v in self.thread_vars for v in used_vars(condition))
+        with self.facts.scope():
+            self.facts.add_condition(condition, holds=True)
+            then_body = self.mutate(node.then_body)
+        else_body = node.else_body
+        if else_body is not None:
+            with self.facts.scope():
+                self.facts.add_condition(condition, holds=False)
+                else_body = self.mutate(else_body)
+        self.is_divergent = divergent
+        made = replace(
+            node, condition=condition, then_body=then_body or Seq(()), else_body=else_body
+        )
+        same = (made.condition, made.then_body, made.else_body)
+        if all(a is b for a, b in zip(same, (node.condition, node.then_body, node.else_body))):
+            return node
+        return seq([*before, made])
+
+    # -- attributes and allocations --------------------------------------------------------------
+
+    def mutate_Attr(self, node: Attr) -> Any:
+        if node.key == SAFE_VALUE:
+            values = {**self.context.safe_values, **dict(node.value)}  # type: ignore[call-overload]
+            with self._with(safe_values=values):
+                return self.mutate_children(node)
+        if node.key == keys.LAYOUTS and node.key in self.dropped:
+            with self._with(**self._forms_of(node.value)):
+                return self.mutate(node.body)
+        return self.mutate(node.body) if node.key in self.dropped else self.mutate_children(node)
+
+    def _forms_of(self, layouts: Any) -> dict[str, Any]:
+        """The context's fields with the forms of `layouts` that are not plain index maps."""
+        forms, physical = dict(self.context.forms), dict(self.context.physical)
+        for buffer, form in layouts:
+            count = getattr(form, "num_elements", None)
+            if count is None:
+                continue  # a user's layout: where elements lie in memory changes no result here
+            kind, name = form.form.element, f"{buffer.name}_panels"
+            forms[buffer] = form
+            physical[buffer] = Buffer(name, (count,), kind, buffer.scope(), span=buffer.span)
+        return {"forms": forms, "physical": physical}
+
+    def mutate_Allocate(self, node: Allocate) -> Stmt:
+        if any(key == REDUCER for key, _ in node.annotations):
+            self.reducers.append(node.buffer)
+        physical = self.context.physical.get(node.buffer)
+        return node if physical is None else replace(node, buffer=physical)
+
+    # -- operations ------------------------------------------------------------------------------
+
+    def mutate_TileOp(self, node: TileOp) -> Stmt:
+        lowered = operator_for(node).lower(self.context)
+        if self.is_divergent:
+            lowered = Attr(keys.COLLECTIVE, True, lowered)
+        return located(lowered, node.span)
+
+    def _lower_parallel(self, node: For) -> Stmt:
+        loops, body = collect_nest(node)
+        chosen = innermost_choice([loop.var for loop in loops], body)
+        reason = why_not_vectorised(loops[chosen].var, body, self.reducers)
+        with self.facts.scope():
+            for loop in loops:
+                self.facts.add_range(loop.var, loop.start, loop.extent)
+            made: Stmt = self.mutate(body) or Seq(())
+        order = [loop for loop in loops if loop is not loops[chosen]]
+        innermost = LoopKind.SERIAL if reason else LoopKind.VECTORIZED
+        for loop, kind in [(loops[chosen], innermost), *((p, LoopKind.SERIAL) for p in order[::-1])]:
+            made = replace(loop, kind=kind, body=made, annotations=())
+        return Attr(keys.COLLECTIVE, True, made, span=node.span) if self.is_divergent else made
+
+    def mutate_BufferStore(self, node: BufferStore) -> Stmt:
+        before, value = hoist_quantifiers(node.value)
+        return node if value is node.value else seq([*before, replace(node, value=value)])
+
+    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
+        call = node.value
+        if isinstance(call, Call) and call.op == "reducer_update":
+            return self._update_reducer(call, node.span)
+        before, value = hoist_quantifiers(call)
+        return node if value is call else seq([*before, replace(node, value=value)])
+
+    def _update_reducer(self, call: Call, span: Span | None) -> Stmt:
+        target, value, operation = call.args
+        assert isinstance(target, BufferLoad), "the language passes the element to update"
+        assert isinstance(operation, StringImm), "the language passes the reducer's operation"
+        combined = combine_any(operation.value, target, cast(value, target.dtype))
+        return BufferStore(target.buffer, combined, target.indices, span=span)
+
+
+def located(stmt: Stmt, span: Span | None) -> Stmt:
+    """`stmt`, just made by an operator, with `span` wherever it has none."""
+    for node in walk(stmt):
+        if isinstance(node, Stmt) and node.span is None:
+            node.span = span  # fresh nodes: nobody else holds them yet
+    return stmt
+
+

@@ -1,0 +1,367 @@
+"""Where each buffer of a block lives: C scalars, the stack, or offsets in the block's arena.
+
+In: thread IR whose `Launch` bodies hold `Allocate`s, from the passes before. Out: the same
+function; `Allocate`s of large buffers carry `arena_offset`, each `Launch` its `arena_bytes`, and
+workspaces in global memory stand before the launch that allocated them. Buffers that are never
+needed at the same time share bytes. `plan_launch` gives the same facts as a value that can be
+printed. It does not look inside a buffer: the whole of it is live or not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+from tilelang.errors import ResourceError, Span
+from tilelang.ir.annotation import ARENA_BYTES, ARENA_OFFSET, LAYOUT, SHARES_ARENA
+from tilelang.ir.buffer import GLOBAL, Buffer
+from tilelang.ir.expr import Call, Expr, Let, Var, const_value
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.node import Node, replace
+from tilelang.ir.stmt import (
+    Allocate,
+    Annotations,
+    Bind,
+    BufferStore,
+    For,
+    If,
+    Launch,
+    Seq,
+    Stmt,
+    While,
+    annotation,
+    seq,
+)
+from tilelang.ir.visitor import Mutator, children, walk
+from tilelang.layout.layout import Layout
+
+if TYPE_CHECKING:
+    from tilelang.transform.context import PassContext
+
+ALIGNMENT = 64  # bytes; a cache line, and the widest vector
+STACK_BUFFER_BYTES = 4096  # a larger buffer goes to the arena
+STACK_TOTAL_BYTES = 32768  # of one launch; threads of some systems have 512 KiB of stack
+
+Place = Literal["scalar", "stack", "arena"]
+POINTER_OPS = frozenset(("address_of", "access_ptr", "tvm_access_ptr"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedBuffer:
+    """One allocated buffer, its place, and the statements (by number) between which it is live."""
+
+    buffer: Buffer
+    bytes: int
+    first: int
+    last: int
+    first_span: Span | None
+    last_span: Span | None
+    place: Place = "arena"
+    offset: int = 0  # bytes from the start of the arena
+    shares: bool = False  # another buffer overlaps in memory, at another time
+
+    def lives_with(self, other: PlannedBuffer) -> bool:
+        """Whether there is a statement at which both are needed."""
+        return self.first <= other.last and other.first <= self.last
+
+    def overlaps(self, other: PlannedBuffer) -> bool:
+        """Whether both have bytes of the arena in common."""
+        in_arena = self.place == other.place == "arena"
+        return (
+            in_arena
+            and self.offset < other.offset + other.bytes
+            and other.offset < self.offset + self.bytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Memory of one launch."""
+
+    buffers: tuple[PlannedBuffer, ...]  # in program order
+    arena_bytes: int
+
+    def __str__(self) -> str:
+        head = ("buffer", "bytes", "place", "first use", "last use")
+        rows: list[tuple[str, ...]] = [head]
+        for b in self.buffers:
+            place = f"arena + {b.offset}" if b.place == "arena" else b.place
+            lines = (str(s.line) if s else "-" for s in (b.first_span, b.last_span))
+            rows.append((b.buffer.name, str(b.bytes), place, *lines))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        text = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+        return "\n".join([*text, f"arena: {self.arena_bytes} bytes per thread"])
+
+
+def buffer_bytes(buffer: Buffer, layout: Layout | None = None) -> int:
+    """Bytes from `data` to the end of the last element, in the physical layout.
+
+    Raises:
+        ResourceError: when an extent or stride is not a constant.
+    """
+    if layout is not None:
+        return storage_bytes(buffer, prod(layout.get_output_shape()))
+    sizes = [*buffer.shape, *buffer.strides, buffer.elem_offset]
+    numbers = [const_value(s) for s in sizes]
+    if any(n is None for n in numbers):
+        raise ResourceError(
+            f"`{buffer.name}` is on-chip memory, so its extents must be constants",
+            buffer.span,
+            hint="use T.alloc_global for a workspace whose size is known only at run time",
+        )
+    extents = [int(n) for n in numbers if n is not None]
+    rank = buffer.ndim
+    reach = sum((e - 1) * s for e, s in zip(extents[:rank], extents[rank : 2 * rank]))
+    empty = any(e == 0 for e in extents[:rank])
+    return storage_bytes(buffer, 0 if empty else extents[-1] + reach + 1)
+
+
+def storage_bytes(buffer: Buffer, elements: int) -> int:
+    """Bytes of that many elements of the buffer's type."""
+    kind = buffer.dtype
+    if kind.bits == 4:
+        return -(-elements * kind.lanes // 2)
+    return elements * kind.itemsize
+
+
+# -- liveness ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Period:
+    """Statements [first, last] of a loop, or of a buffer's uses."""
+
+    first: int
+    last: int
+    first_span: Span | None = None
+    last_span: Span | None = None
+
+
+@dataclass(slots=True)
+class _Storage:
+    allocate: Allocate
+    depth: int  # loops around the Allocate
+    uses: list[tuple[int, tuple[_Period, ...], Span | None]] = field(default_factory=list)
+    escapes: bool = False
+
+
+class _Liveness:
+    """Numbers the statements of a launch and records which storage each one touches."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.loops: list[_Period] = []
+        self.storages: dict[Var, _Storage] = {}
+
+    def visit(self, stmt: Stmt) -> None:
+        match stmt:
+            case Seq(stmts=stmts):
+                for item in stmts:
+                    self.visit(item)
+            case Allocate(buffer=buffer) if buffer.scope() != GLOBAL:
+                self.storages[buffer.data] = _Storage(stmt, len(self.loops))
+            case For() | While():
+                self._visit_loop(stmt)
+            case If():
+                self._use(stmt.condition, stmt.span)
+                self.visit(stmt.then_body)
+                if stmt.else_body is not None:
+                    self.visit(stmt.else_body)
+            case _:
+                for child in children(stmt):
+                    if not isinstance(child, Stmt):
+                        self._use(child, stmt.span)
+                self._use_direct(stmt)
+                for child in children(stmt):
+                    if isinstance(child, Stmt):
+                        self.visit(child)
+
+    def _visit_loop(self, stmt: For | While) -> None:
+        if isinstance(stmt, For):
+            self._use(stmt.start, stmt.span)
+            self._use(stmt.extent, stmt.span)
+        loop = _Period(self.position, 0)
+        self.loops.append(loop)
+        if isinstance(stmt, While):
+            self._use(stmt.condition, stmt.span)
+        else:
+            for _, value in stmt.annotations:
+                self._use_value(value, stmt.span)
+        self.visit(stmt.body)
+        self.loops.pop()
+        loop.last = self.position
+        self.position += 1
+
+    def _use_direct(self, stmt: Stmt) -> None:
+        """A store's own buffer; pointers that outlive the statement."""
+        if isinstance(stmt, BufferStore):
+            self._record(stmt.buffer.data, stmt.span)
+        if isinstance(stmt, (Bind, BufferStore)):
+            for var in escaping_storage(stmt.value):
+                if var in self.storages:
+                    self.storages[var].escapes = True
+        self.position += 1
+
+    def _use_value(self, value: object, span: Span | None) -> None:
+        if isinstance(value, tuple):
+            for item in value:
+                self._use_value(item, span)
+        elif isinstance(value, Buffer):
+            self._record(value.data, span)
+        elif isinstance(value, Node):
+            self._use(value, span)
+
+    def _use(self, node: Node, span: Span | None) -> None:
+        for var in storage_in(node):
+            self._record(var, span)
+        for item in walk(node):
+            if isinstance(item, Let):
+                for var in escaping_storage(item.value):
+                    if var in self.storages:
+                        self.storages[var].escapes = True
+
+    def _record(self, data: Var, span: Span | None) -> None:
+        storage = self.storages.get(data)
+        if storage is not None:
+            storage.uses.append((self.position, tuple(self.loops), span))
+
+
+def storage_in(node: Node) -> Iterator[Var]:
+    """Storage that `node` refers to, by a buffer or by a pointer variable."""
+    for item in walk(node):
+        buffer = getattr(item, "buffer", None)
+        if isinstance(buffer, Buffer):
+            yield buffer.data
+        elif isinstance(item, Var) and item.dtype.kind == "handle":
+            yield item
+
+
+def escaping_storage(value: Expr) -> Iterator[Var]:
+    """Storage whose address becomes part of a value that is kept."""
+    for item in walk(value):
+        if isinstance(item, Call) and item.op in POINTER_OPS:
+            yield from storage_in(item)
+        elif isinstance(item, Var) and item.dtype.kind == "handle":
+            yield item
+
+
+def _period(storage: _Storage, end: int) -> _Period:
+    """From first to last use. What is allocated outside a loop may carry values from one iteration
+    to the next, so a use inside makes it live in the whole loop."""
+    if not storage.uses:
+        return _Period(0, -1)
+    firsts: list[int] = []
+    lasts: list[int] = []
+    for position, loops, _ in storage.uses:
+        around = loops[storage.depth] if len(loops) > storage.depth else None
+        firsts.append(min(position, around.first) if around else position)
+        lasts.append(max(position, around.last) if around else position)
+    spans = [span for _, _, span in storage.uses if span is not None]
+    last = end if storage.escapes else max(lasts)
+    ends = (spans[0], spans[-1]) if spans else (None, None)
+    return _Period(min(firsts), last, *ends)
+
+
+# -- placement -----------------------------------------------------------------------------------
+
+
+def plan_launch(launch: Launch) -> MemoryPlan:
+    """Places for everything that `launch` allocates on chip.
+
+    Raises:
+        ResourceError: when the size of a buffer is not a constant.
+    """
+    liveness = _Liveness()
+    liveness.visit(launch.body)
+    planned: list[PlannedBuffer] = []
+    stack = 0
+    for storage in liveness.storages.values():
+        buffer, period = storage.allocate.buffer, _period(storage, liveness.position)
+        layout = annotation(storage.allocate.annotations, LAYOUT)
+        size = buffer_bytes(buffer, layout if isinstance(layout, Layout) else None)
+        place: Place = "scalar" if buffer.is_var else "arena"
+        if not buffer.is_var and size <= STACK_BUFFER_BYTES and stack + size <= STACK_TOTAL_BYTES:
+            place, stack = "stack", stack + size
+        when = (period.first, period.last, period.first_span, period.last_span)
+        planned.append(PlannedBuffer(buffer, size, *when, place))
+    return _place(planned)
+
+
+def _place(buffers: Sequence[PlannedBuffer]) -> MemoryPlan:
+    """First fit, large buffers first."""
+    placed: list[PlannedBuffer] = []
+    for index in sorted(range(len(buffers)), key=lambda i: -buffers[i].bytes):
+        buffer = buffers[index]
+        if buffer.place != "arena":
+            continue
+        neighbours = sorted((p for p in placed if p.lives_with(buffer)), key=lambda p: p.offset)
+        offset = 0
+        for other in neighbours:
+            if offset + buffer.bytes <= other.offset:
+                break
+            offset = max(offset, _aligned(other.offset + other.bytes))
+        placed.append(dataclasses.replace(buffer, offset=offset))
+    total = _aligned(max((p.offset + p.bytes for p in placed), default=0))
+    by_data = {p.buffer.data: p for p in placed}
+    done = [by_data.get(b.buffer.data, b) for b in buffers]
+    sharing = {b.buffer.data for b in done if any(b is not o and b.overlaps(o) for o in done)}
+    marked = (dataclasses.replace(b, shares=b.buffer.data in sharing) for b in done)
+    return MemoryPlan(tuple(marked), total)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+# -- the pass ------------------------------------------------------------------------------------
+
+
+def plan_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
+    """Annotate allocations and launches with their places.
+
+    Raises:
+        ResourceError: when the size of an on-chip buffer is not a constant.
+    """
+    del ctx  # a CPU has no limit to check against
+    return replace(func, body=_Planner().mutate(func.body))
+
+
+class _Planner(Mutator):
+    def __init__(self) -> None:
+        self.places: dict[Var, PlannedBuffer] = {}
+        self.workspaces: list[Stmt] = []
+        self.in_launch = False
+
+    def mutate_Launch(self, node: Launch) -> Stmt:
+        plan = plan_launch(node)
+        self.places = {p.buffer.data: p for p in plan.buffers}
+        self.workspaces, self.in_launch = [], True
+        body = self.mutate(node.body)
+        self.in_launch = False
+        kept = tuple((k, v) for k, v in node.annotations if k != ARENA_BYTES)
+        made = replace(
+            node,
+            body=Seq(()) if body is None else body,
+            annotations=(*kept, (ARENA_BYTES, plan.arena_bytes)),
+        )
+        return seq([*self.workspaces, made])
+
+    def mutate_Allocate(self, node: Allocate) -> Stmt | None:
+        if not self.in_launch:
+            return node
+        if node.buffer.scope() == GLOBAL:  # one for all blocks, so the host makes it
+            self.workspaces.append(node)
+            return None
+        place = self.places[node.buffer.data]
+        return replace(node, annotations=_with_place(node.annotations, place))
+
+
+def _with_place(annotations: Annotations, place: PlannedBuffer) -> Annotations:
+    kept = tuple((k, v) for k, v in annotations if k not in (ARENA_OFFSET, SHARES_ARENA))
+    if place.place != "arena":
+        return kept
+    shares = ((SHARES_ARENA, True),) if place.shares else ()
+    return (*kept, (ARENA_OFFSET, place.offset), *shares)
