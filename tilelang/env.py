@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Environment:
         self._overrides[name] = value
 
     @contextlib.contextmanager
-    def scope(self, **values: Any) -> Iterator[None]:
+    def scope(self, **values: Any) -> Generator[None, None, None]:
         """Override switches inside the `with` block."""
         before = dict(self._overrides)
         try:

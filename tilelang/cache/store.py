@@ -182,6 +182,18 @@ class Store:
         trust.make_folder(inside)
         return inside
 
+    def trouble(self) -> str | None:
+        """Why entries cannot be kept here; `None` when they can. Leaves nothing behind."""
+        nearest = next(p for p in (self.root, *self.root.parents) if p.exists())
+        try:
+            reason = trust.distrust(self._levels())
+            if reason is not None:
+                return reason
+            with tempfile.TemporaryFile(dir=nearest):
+                return None
+        except OSError as error:
+            return f"{nearest}: {error.strerror or error}"
+
     # -- housekeeping -----------------------------------------------------------------------------
 
     def discard(self, key: CacheKey | str) -> None:

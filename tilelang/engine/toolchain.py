@@ -347,3 +347,16 @@ def _output(result: subprocess.CompletedProcess[str]) -> str:
     text = (result.stderr.strip() or result.stdout.strip()).splitlines()
     dropped = len(text) - 60
     return "\n".join([*text[:60], f"... {dropped} more lines"] if dropped > 0 else text)
+
+
+def cpu_target_options() -> dict[str, str] | None:
+    """Options that describe this machine's CPU to the target `c`: `isa` and `features`.
+
+    `None` without a C compiler; the compilation itself then says what to install.
+    """
+    try:
+        features = CToolchain().features()
+    except ToolchainError:
+        return None
+    names = ("fma", features.has_fma), ("avx512_bf16", features.avx512_bf16), ("avx512_vnni", features.avx512_vnni)
+    return {"isa": features.isa, "features": ",".join(name for name, present in names if present)}

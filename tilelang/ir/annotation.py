@@ -23,7 +23,7 @@ ARENA_BYTES = "arena_bytes"  # int: scratch memory of one block (transform/plan_
 
 # Allocate
 INIT = "init"  # Expr: constant initial value of a local.var
-REDUCER = "reducer"  # tuple[str, str, int]: operation, replication, version (T.alloc_reducer: 1 or 2)
+REDUCER = "reducer"  # tuple[str, str]: operation, replication of a T.alloc_reducer
 LAYOUT = "layout"  # Layout: physical place of each element
 ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratch memory
 SHARES_ARENA = "shares_arena"  # bool: other buffers use the same bytes at other times

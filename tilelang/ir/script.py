@@ -130,7 +130,7 @@ class _FunctionScript:
                 kind = "" if var.dtype == INT32 else f", {str(var.dtype)!r}"
                 yield f"{self.names.declare(var)} = T.dynamic({var.name!r}{kind})"
             else:
-                name = self.names.declare(var)
+                name = self.names.declare(var, f"{var.name}_data" if var.dtype == HANDLE else None)
                 yield f"{name} = G.variable({var.name!r}, {str(var.dtype)!r})"
 
     def _parameter(self, param: Buffer | Var) -> str:

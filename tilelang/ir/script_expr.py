@@ -94,9 +94,9 @@ class Names:
         self.taken.add(name)
         return name
 
-    def declare(self, what: Var | Buffer) -> str:
+    def declare(self, what: Var | Buffer, wanted: str | None = None) -> str:
         """Give `what` a new name; from now on it is meant by that."""
-        name = self.given[what] = self.fresh(what.name)
+        name = self.given[what] = self.fresh(what.name if wanted is None else wanted)
         if isinstance(what, Buffer):
             self.owners.setdefault(what.data, what)
         return name

@@ -71,7 +71,7 @@ def _is_thread_count(extent: Expr) -> bool:
 
 
 def loop_keywords(stmt: For, depth: int) -> list[tuple[str, Any]] | None:
-    """Keywords of the loop function that become the annotations of `stmt`; `None`: there are none."""
+    """Keywords of the loop function that become these annotations; `None` where none would."""
     pairs = stmt.annotations
     names = [k for k, _ in pairs]
     if any(v is None for _, v in pairs) or len(set(names)) != len(names):

@@ -105,7 +105,9 @@ def alloc_var(dtype: Any, *args: Any, scope: str | None = None, init: Any = None
 def _initial_value(kind: DType, init: Any) -> Expr:
     from tilelang.ir.expr import cast, constant
 
-    number = const_value(init) if init is not None else 0
+    if init is None:
+        return constant(0, kind)
+    number = const_value(init)
     if number is None:
         return cast(init, kind)
     if kind.is_int and not kind.min_value() <= number <= kind.max_value():

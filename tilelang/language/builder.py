@@ -11,7 +11,7 @@ import builtins
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -201,7 +201,7 @@ class Builder:
         return current()
 
     @contextlib.contextmanager
-    def active(self) -> Iterator[Builder]:
+    def active(self) -> Generator[Builder, None, None]:
         """Make this builder the current one."""
         _active.stack.append(self)
         try:
@@ -210,7 +210,7 @@ class Builder:
             _active.stack.pop()
 
     @contextlib.contextmanager
-    def function(self, name: str) -> Iterator[Function]:
+    def function(self, name: str) -> Generator[Function, None, None]:
         """Names bound inside belong to this function or macro call."""
         frame = Function(name, len(self.scopes))
         self.functions.append(frame)
@@ -242,7 +242,7 @@ class Builder:
         scope.attributes.append((len(scope.stmts), key, value, caller_span()))
 
     @contextlib.contextmanager
-    def block(self, kind: str) -> Iterator[Scope]:
+    def block(self, kind: str) -> Generator[Scope, None, None]:
         """Collect statements of a nested block; the caller emits the statement that owns it."""
         scope = Scope(kind, caller_span())
         self.scopes.append(scope)

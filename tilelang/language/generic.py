@@ -2,14 +2,14 @@
 
 The functions of `tilelang.language` convert, fold, check and shorten what a user writes. Those here
 make the node they are given and nothing else, so that a printed function comes back as it was, in
-the tile form and in the thread form. People who edit a dump meet them; kernels have no need of them.
+the tile form and in the thread form. People who edit a dump meet them; kernels do without.
 """
 
 from __future__ import annotations
 
 import base64
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,8 +40,9 @@ from tilelang.ir.stmt import (
 from tilelang.ir.tile import Access, TileOp, TileOperand
 from tilelang.language.builder import Builder, Scope, current, emit, is_tracing
 from tilelang.language.loops import LoopFrame
+from tilelang.language.v2.scalar_annot import UNNAMED
 
-# -- expressions ------------------------------------------------------------------------------------
+# -- expressions ----------------------------------------------------------------------------------
 
 
 def node(kind: str, *fields: Any) -> Any:
@@ -77,7 +78,7 @@ def region(buffer: Buffer, *ranges: tuple[Any, Any]) -> BufferRegion:
     return BufferRegion(buffer, tuple(Range(as_expr(s), as_expr(e)) for s, e in ranges))
 
 
-# -- storage ----------------------------------------------------------------------------------------
+# -- storage --------------------------------------------------------------------------------------
 
 
 def buffer(
@@ -91,7 +92,7 @@ def buffer(
 ) -> Buffer:
     """A buffer without a statement: a view of `data`, or a parameter when used as an annotation."""
     made = Buffer(
-        "buffer", shape, dtype, scope, strides=strides, data=data, elem_offset=elem_offset
+        UNNAMED, shape, dtype, scope, strides=strides, data=data, elem_offset=elem_offset
     )
     if is_tracing():
         current().name_later(made)
@@ -104,7 +105,7 @@ def allocate(made: Buffer, *, annotations: Annotations = ()) -> Buffer:
     return made
 
 
-# -- statements -------------------------------------------------------------------------------------
+# -- statements -----------------------------------------------------------------------------------
 
 
 def bind(value: Expr, dtype: Any = None) -> Var:
@@ -151,11 +152,11 @@ def _region_of(place: Any) -> BufferRegion:
     return place.region() if isinstance(place, Buffer) else place
 
 
-# -- blocks -----------------------------------------------------------------------------------------
+# -- blocks ---------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _block(kind: str, make: Callable[[Scope], Stmt | None]) -> Iterator[None]:
+def _block(kind: str, make: Callable[[Scope], Stmt | None]) -> Generator[None]:
     """A nested block; the statement that `make` gives for it is emitted."""
     builder = current()
     with builder.block(kind) as scope:
@@ -232,11 +233,11 @@ def launch(
     *,
     dtypes: Sequence[str] | None = None,
     annotations: Annotations = (),
-) -> Iterator[tuple[tuple[Var, ...], tuple[Var, ...]]]:
+) -> Generator[tuple[tuple[Var, ...], tuple[Var, ...]]]:
     """`with G.launch([...], [...]) as ((bx, by), (tx, ty, tz)):` a launch as given."""
     builder = current()
     kinds = ["int32"] * (len(grid) + len(threads)) if dtypes is None else list(dtypes)
-    made = tuple(Var("i", kind) for kind in kinds)
+    made = tuple(Var("i", DType(kind)) for kind in kinds)
     for var in made:
         builder.name_later(var)
     blocks, lanes = made[: len(grid)], made[len(grid) :]
@@ -246,7 +247,7 @@ def launch(
     builder.emit(Launch(blocks, extents[0], lanes, extents[1], scope.body(), annotations))
 
 
-# -- functions --------------------------------------------------------------------------------------
+# -- functions ------------------------------------------------------------------------------------
 
 
 def attributes(pairs: Annotations) -> None:

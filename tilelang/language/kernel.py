@@ -7,7 +7,7 @@ from typing import Any
 
 from tilelang.errors import ArgumentError, LanguageError, caller_span
 from tilelang.ir import annotation as keys
-from tilelang.ir.expr import Expr, Var, as_expr, const_value
+from tilelang.ir.expr import INT32, Expr, Var, as_expr, const_value
 from tilelang.ir.func import SOURCE_PRELUDE
 from tilelang.ir.stmt import Launch
 from tilelang.language.builder import Builder, Scope, annotations_of, current
@@ -37,7 +37,7 @@ class KernelLaunchFrame:
         self.thread_extents = _thread_extents(threads)
         self.annotations = annotations_of({keys.PRELUDE: prelude, keys.CLUSTER_DIMS: cluster_dims})
         self.blocks = [Var(n, e.dtype) for n, e in zip(_BLOCK_NAMES, self.grid_extents)]
-        self.threads = [Var(n, "int32") for n in _THREAD_NAMES]
+        self.threads = [Var(n, INT32) for n in _THREAD_NAMES]
         self.span = caller_span()
         self._context: Any = None
         self._scope: Scope | None = None

@@ -31,13 +31,11 @@ from tilelang.ir.expr import (
     maximum,
     minimum,
     select,
-    shift_left,
-    shift_right,
 )
 from tilelang.language.location import argument_span
 
 bitwise_and, bitwise_or, bitwise_xor = _expr.bitwise_and, _expr.bitwise_or, _expr.bitwise_xor
-bitwise_not = _expr.bitwise_not
+bitwise_not, shift_left, shift_right = _expr.bitwise_not, _expr.shift_left, _expr.shift_right
 ceildiv = _expr.ceildiv
 if_then_else, truncdiv, truncmod = _expr.if_then_else, _expr.truncdiv, _expr.truncmod
 cdiv = _expr.ceildiv

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -111,9 +112,7 @@ def rewrite(function: FunctionType) -> Callable[..., Any]:
             continue
     scope: dict[str, Any] = {}
     exec(code, function.__globals__, scope)  # defines the maker; the globals stay untouched
-    missing = [name for name in free_names if name not in cells]
     made = scope["__make"](**{name: cells.get(name, _Unassigned(name)) for name in free_names})
-    del missing
     made.__defaults__ = function.__defaults__
     made.__kwdefaults__ = function.__kwdefaults__
     return made
@@ -141,12 +140,17 @@ def _compile(function: FunctionType) -> tuple[CodeType, tuple[str, ...]]:
         body=[definition, ast.Return(ast.Name(definition.name, ast.Load()))],
         decorator_list=[],
     )
-    if hasattr(maker, "type_params"):  # Python 3.12 and later
-        maker.type_params = []
+    _without_type_params(maker)
     module = ast.Module(body=[maker], type_ignores=[])
     ast.copy_location(maker, source.definition)
     ast.fix_missing_locations(module)
     return compile(module, source.file, "exec"), free
+
+
+def _without_type_params(node: ast.FunctionDef) -> None:
+    """Python 3.12 and later want the field."""
+    if sys.version_info >= (3, 12):
+        node.type_params = []
 
 
 def _assigned_names(nodes: list[ast.stmt]) -> list[str]:
@@ -191,8 +195,7 @@ class _Rewriter(ast.NodeTransformer):
             defaults=[],
         )
         made = ast.FunctionDef(name=node.name, args=bare, body=body, decorator_list=[])
-        if hasattr(made, "type_params"):  # Python 3.12 and later
-            made.type_params = []
+        _without_type_params(made)
         return ast.copy_location(made, node)
 
     def _call(self, method: str, *args: ast.expr, at: ast.AST) -> ast.Call:

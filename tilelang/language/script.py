@@ -1,7 +1,7 @@
 """Printed programs back to functions: the inverse of `PrimFunc.script()`.
 
-Comes in: text that `ir.script.to_script` wrote, perhaps edited since. Goes out: the function or module
-that executing it defines. The text is executed as Python: pass only text you trust.
+Comes in: text that `ir.script.to_script` wrote, perhaps edited since. Goes out: the function or
+module that executing it defines. The text is executed as Python: pass only text you trust.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -182,7 +183,7 @@ def _flush_buffer(element: str) -> Any:
 
     low, high = _CPU_FLUSH_LIMITS
     size = min(max(2 * last_level_cache_bytes(), low), high)
-    return numpy.zeros(size // numpy.dtype(element).itemsize, element)
+    return numpy.ones(size // numpy.dtype(element).itemsize, element)  # written: pages are there
 
 
 def _num_cores() -> int:
@@ -255,7 +256,10 @@ class CuptiClock:
     def sample(self, fn: Callable[[], Any], runs: int) -> list[float]:
         torch = self.torch
         kinds = torch.profiler.ProfilerActivity
-        with torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA]) as trace:
+        with warnings.catch_warnings(), torch.profiler.profile(
+            activities=[kinds.CPU, kinds.CUDA]
+        ) as trace:
+            warnings.simplefilter("ignore", UserWarning)  # that events end with this one cycle
             for i in range(runs):
                 # A run's kernels are those that ran while its mark was open, whatever their names.
                 self.flush()

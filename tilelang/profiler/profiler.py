@@ -220,6 +220,8 @@ def _copy(value: Any) -> Any:
         return value
     import torch
 
+    if 0 in value.stride():
+        return value.clone()  # elements that share storage cannot be written one by one
     copy = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device=value.device)
     return copy.copy_(value)
 

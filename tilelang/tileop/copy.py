@@ -93,4 +93,3 @@ class Copy(TileOperator):
     def destination_is_there(self, ctx: LowerContext) -> Expr:
         """Condition: the axes of `dst` under no loop are in range."""
         return fixed_axes_inside(ctx, self.dst, self.dst_axes)
-

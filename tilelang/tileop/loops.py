@@ -70,7 +70,9 @@ def nest(
             return body(indices)
         kind = innermost if axis == last else LoopKind.SERIAL
         name = _NAMES[axis] if axis < len(_NAMES) else f"i{axis}"
-        return loop(name, extents[axis], lambda i: level(axis + 1, (*indices, i)), kind, first[axis])
+        return loop(
+            name, extents[axis], lambda i: level(axis + 1, (*indices, i)), kind, first[axis]
+        )
 
     return level(0, ())
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, as_expr
+from tilelang.ir.reduction import accumulator
 from tilelang.ir.tile import TileOp
 from tilelang.tileop.base import TileOperator
-from tilelang.tileop.reduction import accumulator
 
 
 class Reduce(TileOperator):

@@ -37,6 +37,7 @@ class FinalizeReducer(TileOperator):
         if not any(o.name == "dst" for o in self.node.operands):
             return NOTHING
         operands = tuple(
-            TileOperand(o.name, o.region, "r" if o.name == "src" else "w") for o in self.node.operands
+            TileOperand(o.name, o.region, "r" if o.name == "src" else "w")
+            for o in self.node.operands
         )
         return ctx.lower(TileOp("copy", operands, span=self.node.span))

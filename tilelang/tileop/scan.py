@@ -7,9 +7,9 @@ Operands `src` (read) and `dst` (written; the same region when in place); attrib
 from __future__ import annotations
 
 from tilelang.ir.dtype import dtype
+from tilelang.ir.reduction import accumulator
 from tilelang.ir.tile import TileOp
 from tilelang.tileop.base import TileOperator
-from tilelang.tileop.reduction import accumulator
 
 
 class Scan(TileOperator):

@@ -13,6 +13,7 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import BufferLoad, Call, StringImm, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
+from tilelang.ir.reduction import combine_any
 from tilelang.ir.stmt import (
     Allocate,
     Attr,
@@ -30,7 +31,6 @@ from tilelang.ir.stmt import (
 from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.tileop.context import LowerContext
-from tilelang.tileop.reduction import combine_any
 from tilelang.tileop.registry import operator_for
 from tilelang.transform.context import PassContext
 from tilelang.transform.facts import Facts
@@ -189,7 +189,10 @@ class _Lower(Mutator):
             made: Stmt = self.mutate(body) or Seq(())
         order = [loop for loop in loops if loop is not loops[chosen]]
         innermost = LoopKind.SERIAL if reason else LoopKind.VECTORIZED
-        for loop, kind in [(loops[chosen], innermost), *((p, LoopKind.SERIAL) for p in order[::-1])]:
+        for loop, kind in [
+            (loops[chosen], innermost),
+            *((p, LoopKind.SERIAL) for p in order[::-1]),
+        ]:
             made = replace(loop, kind=kind, body=made, annotations=())
         return Attr(keys.COLLECTIVE, True, made, span=node.span) if self.is_divergent else made
 
@@ -218,5 +221,3 @@ def located(stmt: Stmt, span: Span | None) -> Stmt:
         if isinstance(node, Stmt) and node.span is None:
             node.span = span  # fresh nodes: nobody else holds them yet
     return stmt
-
-

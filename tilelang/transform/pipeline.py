@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from tilelang.env import env
 from tilelang.ir.func import PrimFunc
 from tilelang.transform.context import PassContext
 
+Form: TypeAlias = Literal["tile", "thread"]
 PassFunction: TypeAlias = "Callable[[PrimFunc, PassContext], PrimFunc]"
 
 
@@ -26,7 +27,7 @@ class Pass:
     name: str
     path: str
     targets: tuple[str, ...] | None = None  # kinds it runs for; None: all
-    form: str = "tile"  # form of what it leaves: "tile" or "thread"
+    form: Form = "tile"  # form of what it leaves: "tile" or "thread"
 
     def load(self) -> PassFunction:
         module, _, function = self.path.partition(":")

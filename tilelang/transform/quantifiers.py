@@ -1,7 +1,7 @@
 """`T.any_of` and `T.all_of` inside expressions, turned into loops before the statement.
 
-    if any_of(flags[0:64]): ...   -->   found = 0; for k (vectorised): found |= flags[k] != 0
-                                        if found != 0: ...
+if any_of(flags[0:64]): ...   -->   found = 0; for k (vectorised): found |= flags[k] != 0
+                                    if found != 0: ...
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class _Hoist(Mutator):
         self.stmts += [
             Allocate(result, span=node.span),
             BufferStore(result, as_expr(0), _HERE, span=node.span),
-            For(var, cast(0, var.dtype), extent, LoopKind.VECTORIZED, update, notes, span=node.span),
+            For(
+                var, cast(0, var.dtype), extent, LoopKind.VECTORIZED, update, notes, span=node.span
+            ),
         ]
         return test(BufferLoad(result, _HERE), 0)

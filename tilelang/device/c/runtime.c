@@ -75,7 +75,9 @@ static _Alignas(64) _Atomic(int64_t) next_block;
 static _Alignas(64) _Atomic(uint32_t) gate;
 static _Alignas(64) atomic_bool owned;
 static atomic_int num_threads_wanted; /* 0: not chosen yet */
-static int num_workers;               /* started so far; touched by the owner only */
+static pthread_t workers[MAX_THREADS]; /* the first num_workers are started; for the owner only */
+static int num_workers;
+static int avoided_cpu = -1; /* the CPU that no worker may run on: the owner's */
 static atomic_int num_sleeping, owner_sleeps;
 static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t job_opened = PTHREAD_COND_INITIALIZER;
@@ -124,6 +126,7 @@ static int count_usable_cpus(void) {
 /* The child of a fork has only the forking thread: forget the workers, release what they held. */
 static void reset_after_fork(void) {
   num_workers = 0;
+  avoided_cpu = -1;
   atomic_store(&gate, 0);
   atomic_store(&num_sleeping, 0);
   atomic_store(&owner_sleeps, 0);
@@ -220,10 +223,27 @@ static void start_workers(int wanted) {
   pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (pthread_t id; num_workers < wanted; num_workers++)
-    if (pthread_create(&id, &attr, worker_main, NULL)) break; /* fewer threads do the same work */
+  for (; num_workers < wanted; num_workers++) {
+    if (pthread_create(&workers[num_workers], &attr, worker_main, NULL)) break; /* fewer do the work */
+    avoided_cpu = -1; /* not said to this one yet */
+  }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attr);
+}
+
+/* A woken worker is often put on the CPU of the thread that woke it, and waits there for milliseconds
+ * behind the owner's own blocks (2 CPUs, Linux, 2026-11: a call of 1 ms took twice as long). So workers are
+ * kept off the CPU the owner runs on, out of those the owner itself may use; asked anew when it moved. */
+static void keep_workers_off_this_cpu(void) {
+#if defined(__linux__)
+  const int cpu = sched_getcpu();
+  cpu_set_t set;
+  if (cpu < 0 || cpu == avoided_cpu || sched_getaffinity(0, sizeof set, &set)) return;
+  avoided_cpu = cpu;
+  CPU_CLR(cpu, &set);
+  if (CPU_COUNT(&set) == 0) return;
+  for (int i = 0; i < num_workers; i++) pthread_setaffinity_np(workers[i], sizeof set, &set);
+#endif
 }
 
 /* ---- the call ------------------------------------------------------------------------------ */
@@ -277,6 +297,7 @@ int tl_parallel_for(tl_block_fn fn, void *args, int64_t num_blocks, size_t arena
   int failed = reserve_arena(arena_bytes); /* before any block runs: failing later would be half done */
   if (!failed) {
     start_workers((int)threads - 1);
+    keep_workers_off_this_cpu();
     int64_t chunk = num_blocks / (threads * CHUNKS_PER_THREAD);
     job = (struct job){fn, args, num_blocks, chunk > 1 ? chunk : 1, arena_bytes};
     atomic_store(&next_block, 0);

@@ -64,7 +64,7 @@ def make_launch_function(
     placeholders = frozenset(
         p.name for p in sig.parameters.values() if isinstance(p.default, (Buffer, Expr))
     )
-    return scope.function("launch_arguments", *checks, body, without_default=placeholders)
+    return scope.function("convert_to_kernel_args", *checks, body, without_default=placeholders)
 
 
 def explain_binding(

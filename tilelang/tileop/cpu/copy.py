@@ -25,8 +25,8 @@ from tilelang.tileop.loops import (
 class LoopCopy(Instruction):
     """Interior tiles: loops of constant extents. Edge tiles: fill with the safe value, then copy.
 
-        if (rows == 64 && cols == 32) for i, j: dst[i, j] = src[...]
-        else { for i, j: dst[i, j] = safe;  for i < rows, j < cols: dst[i, j] = src[...] }
+    if (rows == 64 && cols == 32) for i, j: dst[i, j] = src[...]
+    else { for i, j: dst[i, j] = safe;  for i < rows, j < cols: dst[i, j] = src[...] }
     """
 
     name = "loop"

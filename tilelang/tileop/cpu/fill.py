@@ -23,8 +23,7 @@ class LoopFill(Instruction):
         extents = [op.dst.extents[a] for a in op.axes]
         names = Names()
         bounds = [
-            names.bind_interval("dst", i)
-            for i in region_intervals(ctx, op.dst, op.axes, extents)
+            names.bind_interval("dst", i) for i in region_intervals(ctx, op.dst, op.axes, extents)
         ]
         value = names.bind("value", op.value)
 

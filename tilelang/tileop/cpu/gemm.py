@@ -95,7 +95,9 @@ class _Staging:
         """`operand`, through a zero-padded tile when part of it may lie outside its buffer."""
         if _is_inside(self.ctx, operand):
             return operand
-        shape = (operand.columns, operand.rows) if is_transposed else (operand.rows, operand.columns)
+        shape = (
+            (operand.columns, operand.rows) if is_transposed else (operand.rows, operand.columns)
+        )
         tile = self.scratch(f"{operand.buffer.name}_tile", shape, operand.buffer.dtype)
         self.before.append(self.copied(operand.region, tile.region()))
         return matrix(tile.region(), is_transposed)
@@ -119,9 +121,7 @@ class _Staging:
         packed = self.scratch(
             f"{op.B.buffer.name}_panels", (panel_elements(form, op.N, op.K),), form.element
         )
-        self.before.append(
-            pack_b(packed, form, B.region, B.row_axis, B.column_axis, op.K, op.N)
-        )
+        self.before.append(pack_b(packed, form, B.region, B.row_axis, B.column_axis, op.K, op.N))
         return packed
 
     def rows_of_a(self, form: PanelForm) -> tuple[Expr, Expr | int, Expr | int, int]:
@@ -195,9 +195,7 @@ class MicroKernel(Instruction):
         to = (address(C.region), C.row_stride)
         if is_const(op.clear_accum):
             return run(function, *to, *shared, int(bool(op.clear_accum)))
-        return together(
-            when(op.clear_accum, clear_matrix(C)), run(function, *to, *shared, 0)
-        )
+        return together(when(op.clear_accum, clear_matrix(C)), run(function, *to, *shared, 0))
 
 
 def clear_matrix(C: Matrix) -> Stmt:
@@ -271,4 +269,3 @@ class ScalarLoops(Instruction):
 def accumulator_dtype(kind: dtype) -> dtype:
     """The type in which sums of `kind` are formed: float32 for the floats below it."""
     return dtype("float32") if kind.is_float and kind.bits < 32 else kind
-

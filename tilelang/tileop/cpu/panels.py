@@ -24,8 +24,7 @@ from tilelang.tileop.loops import address, in_range, nest, run, together
 
 # Kinds that bfloat16 holds exactly.
 _BF16_KINDS = frozenset(
-    "bfloat16 float8_e3m4 float8_e4m3 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz float8_e5m2 "
-    "float8_e5m2fnuz float6_e2m3fn float6_e3m2fn float4_e2m1fn float4_e2m1_unpacked".split()
+    ["bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2", "float8_e5m2fnuz", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn", "float4_e2m1_unpacked"]
 )
 
 
@@ -186,4 +185,3 @@ class PanelClear(Instruction):
         physical = ctx.physical[op.dst.buffer]
         zero = constant(0, physical.dtype)
         return nest([physical.shape[0]], lambda i: BufferStore(physical, zero, i))
-

@@ -9,12 +9,7 @@ from __future__ import annotations
 from tilelang.ir.annotation import REDUCTION
 from tilelang.ir.buffer import LOCAL, VAR, Buffer
 from tilelang.ir.expr import BufferLoad, Expr, as_expr, call, cast, constant, select
-from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
-from tilelang.tileop.base import Instruction
-from tilelang.tileop.context import LowerContext
-from tilelang.tileop.loops import element, loop, nest, store, together
-from tilelang.tileop.reduce import Reduce
-from tilelang.tileop.reduction import (
+from tilelang.ir.reduction import (
     LOOP_OPERATORS,
     NAN_KINDS,
     combine,
@@ -22,6 +17,11 @@ from tilelang.tileop.reduction import (
     identity,
     prepare,
 )
+from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
+from tilelang.tileop.base import Instruction
+from tilelang.tileop.context import LowerContext
+from tilelang.tileop.loops import element, loop, nest, store, together
+from tilelang.tileop.reduce import Reduce
 
 _HERE = (as_expr(0),)
 

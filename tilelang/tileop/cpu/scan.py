@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tilelang.ir.buffer import LOCAL, Buffer
 from tilelang.ir.expr import BufferLoad, Expr, as_expr, cast
+from tilelang.ir.reduction import combine_any, identity
 from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.loops import element, loop, nest, store, together, vector_kind
-from tilelang.tileop.reduction import combine_any, identity
 from tilelang.tileop.scan import Scan
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+CompileC = Callable[..., ctypes.CDLL]
 
 INTS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 FLOATS = {"float32": "float", "float64": "double"}
@@ -23,7 +26,7 @@ void {name}({ctype} *out, const {ctype} *a, const {ctype} *b, int64_t n) {{
 
 
 @pytest.fixture(scope="module")
-def library(compile_c) -> ctypes.CDLL:
+def library(compile_c: CompileC) -> ctypes.CDLL:
     text = ['#include "tl_arith.h"']
     for kind in INTS:
         text += [binary(f"{op}_{kind}", f"{kind}_t") for op in ("floordiv", "floormod")]
@@ -58,7 +61,7 @@ def call(library: ctypes.CDLL, name: str, a: np.ndarray, b: np.ndarray) -> np.nd
 
 
 @pytest.mark.parametrize("kind", INTS)
-def test_integer_division_rounds_down(library, kind):
+def test_integer_division_rounds_down(library: ctypes.CDLL, kind: str) -> None:
     rng = np.random.default_rng(0)
     info = np.iinfo(kind)
     low, high = max(info.min, -20), 21
@@ -73,7 +76,7 @@ def test_integer_division_rounds_down(library, kind):
 
 
 @pytest.mark.parametrize("kind", FLOATS)
-def test_float_division_rounds_down(library, kind):
+def test_float_division_rounds_down(library: ctypes.CDLL, kind: str) -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-40, 40, 500).astype(kind) / 4 for _ in range(2))
     b[b == 0] = 1
@@ -83,7 +86,7 @@ def test_float_division_rounds_down(library, kind):
 
 @pytest.mark.parametrize("kind", FLOATS)
 @pytest.mark.parametrize("op", ["max", "min"])
-def test_nan_loses_or_wins(library, kind, op):
+def test_nan_loses_or_wins(library: ctypes.CDLL, kind: str, op: str) -> None:
     some = np.array([1.5, -2, np.nan, np.inf, -np.inf, 0], kind)
     a, b = (x.reshape(-1).copy() for x in np.meshgrid(some, some))
     number, propagating = {"max": (np.fmax, np.maximum), "min": (np.fmin, np.minimum)}[op]
@@ -93,7 +96,7 @@ def test_nan_loses_or_wins(library, kind, op):
 
 @pytest.mark.parametrize("to", INTS)
 @pytest.mark.parametrize("kind", FLOATS)
-def test_casts_truncate_and_saturate(library, kind, to):
+def test_casts_truncate_and_saturate(library: ctypes.CDLL, kind: str, to: str) -> None:
     info = np.iinfo(to)
     powers = 2.0 ** np.arange(0, 70)
     rng = np.random.default_rng(2)
@@ -114,7 +117,7 @@ def test_casts_truncate_and_saturate(library, kind, to):
 
 
 @pytest.mark.parametrize("kind", ["uint32", "uint64"])
-def test_bit_counts(library, kind):
+def test_bit_counts(library: ctypes.CDLL, kind: str) -> None:
     width = np.iinfo(kind).bits
     values = np.array([0, 1, 2, 3, 2 ** (width - 1), 2**width - 1, 12345], kind)
     clz, ones = np.empty(values.size, np.int32), np.empty(values.size, np.int32)

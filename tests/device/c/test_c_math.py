@@ -7,17 +7,19 @@ import math
 import platform
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FLAGS, HEADERS, find_compiler
+
+CompileC = Callable[..., ctypes.CDLL]
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0.0, -x))
 
 
-# name: (reference in float64, units in the last place allowed with FMA or without, largest argument)
+# name: (reference in float64, units in the last place allowed, largest argument)
 OWN: dict[str, tuple[Callable, float, float]] = {
     "exp": (np.exp, 1.2, np.inf),
     "exp2": (np.exp2, 1.2, np.inf),
@@ -69,12 +71,12 @@ void {name}_{kind}({t} *restrict out, const {t} *restrict in, int64_t n) {{
 
 
 @pytest.fixture(scope="module")
-def library(compile_c) -> ctypes.CDLL:
+def library(compile_c: CompileC) -> ctypes.CDLL:
     return compile_c(loops([*OWN, *LIBRARY], ("float32", "float64")))
 
 
 @pytest.fixture(scope="module")
-def portable(compile_c) -> ctypes.CDLL:
+def portable(compile_c: CompileC) -> ctypes.CDLL:
     flags = ("-march=x86-64",) if platform.machine() == "x86_64" else ()
     return compile_c(loops(list(OWN), ("float32",)), *flags)
 
@@ -92,14 +94,16 @@ def arguments(largest: float) -> np.ndarray:
     bits = np.arange(0, 2**32, 40009, dtype=np.uint64).astype(np.uint32).view(np.float32)
     dense = np.random.default_rng(0).uniform(-8, 8, 50000).astype(np.float32)
     edges = np.array([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 88.8, -103.9, 128, -149.5], np.float32)
-    values = np.concatenate([bits, dense, edges, np.float32([np.inf, -np.inf, np.nan])])
+    values = np.concatenate([bits, dense, edges, np.array([np.inf, -np.inf, np.nan], np.float32)])
     keep = ~np.isfinite(values) | (np.abs(np.nan_to_num(values)) <= largest)
     return values[keep]
 
 
 @pytest.mark.parametrize("build", ["library", "portable"])
 @pytest.mark.parametrize("name", OWN)
-def test_error_in_units_in_the_last_place(request, build, name):
+def test_error_in_units_in_the_last_place(
+    request: pytest.FixtureRequest, build: str, name: str
+) -> None:
     reference, allowed, largest = OWN[name]
     values = arguments(largest)
     with np.errstate(all="ignore"):
@@ -118,13 +122,13 @@ def test_error_in_units_in_the_last_place(request, build, name):
 
 
 @pytest.mark.parametrize("name", ["sin", "tan", "tanh", "erf", "log1p"])
-def test_odd_functions_keep_the_sign_of_zero(library, name):
+def test_odd_functions_keep_the_sign_of_zero(library: ctypes.CDLL, name: str) -> None:
     out = run(library, name, np.array([0.0, -0.0], np.float32))
     assert np.signbit(out).tolist() == [False, True]
 
 
 @pytest.mark.parametrize("name", [*OWN, *LIBRARY])
-def test_float64_is_as_good_as_numpy(library, name):
+def test_float64_is_as_good_as_numpy(library: ctypes.CDLL, name: str) -> None:
     reference = OWN[name][0] if name in OWN else LIBRARY[name]
     values = np.random.default_rng(1).uniform(-3, 3, 1000)
     with np.errstate(all="ignore"):
@@ -132,21 +136,22 @@ def test_float64_is_as_good_as_numpy(library, name):
 
 
 @pytest.mark.parametrize("name", LIBRARY)
-def test_float32_from_the_c_library(library, name):
+def test_float32_from_the_c_library(library: ctypes.CDLL, name: str) -> None:
     values = np.random.default_rng(2).uniform(-3, 3, 1000).astype(np.float32)
     with np.errstate(all="ignore"):
         exact = LIBRARY[name](values.astype(np.float64))
         np.testing.assert_allclose(run(library, name, values), exact, rtol=4e-7)
 
 
-def test_own_functions_vectorise(tmp_path):
-    compiler = find_compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+def test_own_functions_vectorise(tmp_path: Path, compile_command: list[str]) -> None:
+    version = subprocess.run(
+        [compile_command[0], "--version"], capture_output=True, text=True
+    ).stdout
     if "Free Software Foundation" not in version:
         pytest.skip("the report asked for is gcc's")
     path = tmp_path / "loops.c"
     path.write_text(loops(list(OWN), ("float32",)))
-    command = [compiler, *FLAGS, f"-I{HEADERS}", "-fopt-info-vec-optimized", "-S", str(path)]
+    command = [*compile_command, "-fopt-info-vec-optimized", "-S", str(path)]
     result = subprocess.run([*command, "-o", "-"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     lines = {line.split(":")[1] for line in result.stderr.splitlines() if "loop vectorized" in line}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import ml_dtypes
 import numpy as np
 import pytest
+
+CompileC = Callable[..., ctypes.CDLL]
 
 FORMATS = {
     "float16": np.float16,
@@ -46,7 +49,7 @@ void encode_{name}(tl_{name} *restrict out, const float *restrict in, int64_t n)
 
 
 @pytest.fixture(scope="module")
-def library(compile_c) -> ctypes.CDLL:
+def library(compile_c: CompileC) -> ctypes.CDLL:
     return compile_c(converters())
 
 
@@ -58,7 +61,7 @@ def all_codes(name: str) -> np.ndarray:
     return np.arange(2 ** BITS.get(name, 8)).astype(storage(name))
 
 
-def run(function, out: np.ndarray, values: np.ndarray) -> np.ndarray:
+def run(function: Callable[..., None], out: np.ndarray, values: np.ndarray) -> np.ndarray:
     pointer = ctypes.c_void_p
     function(pointer(out.ctypes.data), pointer(values.ctypes.data), ctypes.c_int64(values.size))
     return out
@@ -78,7 +81,7 @@ def finite_values(library: ctypes.CDLL, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_code_decodes_as_in_ml_dtypes(library, name):
+def test_every_code_decodes_as_in_ml_dtypes(library: ctypes.CDLL, name: str) -> None:
     codes = all_codes(name)
     expected = codes.view(FORMATS[name]).astype(np.float32)
     got = decode(library, name, codes)
@@ -88,7 +91,7 @@ def test_every_code_decodes_as_in_ml_dtypes(library, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_number_encodes_to_itself(library, name):
+def test_every_number_encodes_to_itself(library: ctypes.CDLL, name: str) -> None:
     codes = all_codes(name)
     values = decode(library, name, codes)
     finite = np.isfinite(values)
@@ -96,7 +99,7 @@ def test_every_number_encodes_to_itself(library, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_rounds_to_nearest_as_ml_dtypes(library, name):
+def test_rounds_to_nearest_as_ml_dtypes(library: ctypes.CDLL, name: str) -> None:
     numbers = finite_values(library, name)
     rng = np.random.default_rng(0)
     middles = ((numbers[1:] + numbers[:-1]) / 2).astype(np.float32)
@@ -112,7 +115,7 @@ def test_rounds_to_nearest_as_ml_dtypes(library, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_overflow_and_nan(library, name):
+def test_overflow_and_nan(library: ctypes.CDLL, name: str) -> None:
     largest = np.float32(finite_values(library, name)[-1])
     step_over = np.float32(largest * 1.5) if name != "bfloat16" else np.float32(np.inf)
     over = np.array([step_over, np.inf], np.float32)
@@ -124,7 +127,7 @@ def test_overflow_and_nan(library, name):
     assert (nan == largest).all() if name in HAS_NO_NAN else np.isnan(nan).all()
 
 
-def test_e8m0_has_neither_sign_nor_zero(library):
+def test_e8m0_has_neither_sign_nor_zero(library: ctypes.CDLL) -> None:
     values = np.array([0.0, -0.0, 1e-45, -1.0, -1e-45, -np.inf], np.float32)
     codes = encode(library, "float8_e8m0fnu", values)
     assert codes.tolist() == [0, 0, 0, 255, 255, 255]
@@ -133,7 +136,7 @@ def test_e8m0_has_neither_sign_nor_zero(library):
     assert encode(library, "float8_e8m0fnu", values).tolist() == [0, 1]
 
 
-def test_nibbles_are_packed_low_half_first(compile_c):
+def test_nibbles_are_packed_low_half_first(compile_c: CompileC) -> None:
     library = compile_c(
         """
 #include "types.h"

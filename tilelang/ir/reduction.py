@@ -108,4 +108,3 @@ def combine_any(op: str, a: Expr, b: Expr, nan_propagate: bool = False) -> Expr:
     if op in NAN_KINDS and a.dtype.is_float and not nan_propagate:
         return select(not_equal(a, a), b, chosen)
     return chosen
-

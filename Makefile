@@ -1,0 +1,39 @@
+# Everything runs in the project's own environment, which the first command makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+
+.PHONY: quickstart test lint types bench-cpu wheel clean
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet -e ".[test,lint]"
+	@touch $@
+
+quickstart: $(VENV)/.base  ## fused matmul and FlashAttention, checked against PyTorch
+	$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/.test  ## the whole suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/basedpyright
+
+bench-cpu: $(VENV)/.base  ## side by side with PyTorch on two threads; writes bench/results/cpu.json
+	$(BIN)/python bench/cpu.py
+
+wheel: $(VENV)/.test
+	$(BIN)/python -m pip wheel --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

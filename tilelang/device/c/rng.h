@@ -1,0 +1,74 @@
+/* Random numbers that depend on (seed, sequence, offset) alone: Philox 4x32, 10 rounds.
+ *
+ * A state walks through the outputs of one sequence: each counter value gives four 32-bit words.
+ * `offset` counts words. Sequences are 2^64 counter values apart, so they never meet. */
+#ifndef TL_RNG_H
+#define TL_RNG_H
+
+#include "types.h"
+
+typedef struct {
+  uint32_t counter[4], key[2], words[4];
+  uint32_t used; /* of `words` */
+  double spare;  /* second value of the last pair of normal ones */
+  int has_spare;
+} tl_rng;
+
+static __attribute__((noinline, unused)) void tl_rng_refill(tl_rng *rng) {
+  uint32_t a = rng->counter[0], b = rng->counter[1], c = rng->counter[2], d = rng->counter[3];
+  uint32_t k0 = rng->key[0], k1 = rng->key[1];
+  for (int round = 0; round < 10; round++, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
+    const uint64_t p = (uint64_t)0xd2511f53u * a, q = (uint64_t)0xcd9e8d57u * c;
+    a = (uint32_t)(q >> 32) ^ b ^ k0;
+    b = (uint32_t)q;
+    c = (uint32_t)(p >> 32) ^ d ^ k1;
+    d = (uint32_t)p;
+  }
+  rng->words[0] = a, rng->words[1] = b, rng->words[2] = c, rng->words[3] = d;
+}
+
+TL_INLINE void tl_rng_init(tl_rng *rng, uint64_t seed, uint64_t sequence, uint64_t offset) {
+  const uint64_t first = offset / 4;
+  *rng = (tl_rng){{(uint32_t)first, (uint32_t)(first >> 32), (uint32_t)sequence,
+                   (uint32_t)(sequence >> 32)},
+                  {(uint32_t)seed, (uint32_t)(seed >> 32)}};
+  rng->used = (uint32_t)(offset % 4);
+  tl_rng_refill(rng);
+}
+
+TL_INLINE uint32_t tl_rng_rand(tl_rng *rng) {
+  if (rng->used == 4) {
+    for (int i = 0; i < 4 && ++rng->counter[i] == 0; i++) {
+    }
+    tl_rng_refill(rng);
+    rng->used = 0;
+  }
+  return rng->words[rng->used++];
+}
+
+/* In (0, 1]. */
+TL_INLINE float tl_rng_uniform_float32(tl_rng *rng) {
+  return (float)tl_rng_rand(rng) * 0x1p-32f + 0x1p-33f;
+}
+
+TL_INLINE double tl_rng_uniform_float64(tl_rng *rng) {
+  const uint64_t low = tl_rng_rand(rng), high = tl_rng_rand(rng);
+  return (double)((high << 32 | low) >> 11) * 0x1p-53 + 0x1p-54;
+}
+
+/* Box and Muller: two uniform values make two independent normal ones. */
+TL_INLINE double tl_rng_normal_float64(tl_rng *rng) {
+  if (rng->has_spare) {
+    rng->has_spare = 0;
+    return rng->spare;
+  }
+  const double u = tl_rng_uniform_float64(rng), angle = 0x1.921fb54442d18p+2 * tl_rng_uniform_float64(rng);
+  const double radius = __builtin_sqrt(-2.0 * __builtin_log(u));
+  rng->spare = radius * __builtin_sin(angle);
+  rng->has_spare = 1;
+  return radius * __builtin_cos(angle);
+}
+
+TL_INLINE float tl_rng_normal_float32(tl_rng *rng) { return (float)tl_rng_normal_float64(rng); }
+
+#endif

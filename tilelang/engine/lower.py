@@ -1,0 +1,122 @@
+"""One compilation from end to end: the page that names every step from a PrimFunc to an artifact.
+
+    PrimFunc (tile form) ─passes─▶ PrimFunc (thread form) ─printer─▶ text ─toolchain─▶ Module
+
+Called by `jit`; asks the target's row for printer and toolchain. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tilelang.codegen.host_c import emit_entry
+from tilelang.engine.callback import postprocess
+from tilelang.engine.param import CompiledArtifact, KernelParam
+from tilelang.engine.runtime import Module, build_module
+from tilelang.env import env
+from tilelang.errors import ArgumentTypeError
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.func import COMPILE_FLAGS, PASS_CONFIGS, TARGET, IRModule, PrimFunc
+from tilelang.target.registry import determine_target
+from tilelang.target.target import Target, load
+from tilelang.transform.config import PassConfigKey, normalize, option
+from tilelang.transform.context import PassContext
+from tilelang.transform.pipeline import run
+
+
+def params_of(func: PrimFunc) -> list[KernelParam]:
+    """A `KernelParam` per parameter, outputs included."""
+    return [KernelParam.from_buffer(p) if isinstance(p, Buffer) else KernelParam.from_var(p) for p in func.params]
+
+
+def merged_configs(func: PrimFunc, given: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
+    """Pass configuration of one compilation; what the caller gives wins over what the kernel says."""
+    return normalize({**dict(func.attribute(PASS_CONFIGS, ())), **normalize(given)})
+
+
+def compile_flags(
+    func: PrimFunc, configs: Mapping[PassConfigKey, Any], given: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """Flags appended to the device compiler's command: the caller's, the kernel's, the configuration's."""
+    import shlex
+
+    def words(flags: Any) -> list[str]:
+        return shlex.split(flags) if isinstance(flags, str) else [str(f) for f in flags or ()]
+
+    fast = ["-ffast-math"] if option(configs, PassConfigKey.TL_ENABLE_FAST_MATH) else []
+    configured = words(option(configs, PassConfigKey.TL_DEVICE_COMPILE_FLAGS))
+    return tuple(dict.fromkeys([*fast, *words(given), *func.attribute(COMPILE_FLAGS, ()), *configured]))
+
+
+def as_prim_func(func_or_mod: Any) -> PrimFunc:
+    """The one function that is to be compiled.
+
+    Raises:
+        ArgumentTypeError: for anything but a PrimFunc or a module of one.
+    """
+    if isinstance(func_or_mod, IRModule) and len(func_or_mod) == 1:
+        return next(iter(func_or_mod.functions.values()))
+    if isinstance(func_or_mod, PrimFunc):
+        return func_or_mod
+    raise ArgumentTypeError(
+        f"expected a PrimFunc, got {type(func_or_mod).__name__}", hint="decorate the kernel with @T.prim_func"
+    )
+
+
+def lower(
+    func_or_mod: PrimFunc | IRModule,
+    target: Any = "auto",
+    target_host: Any = None,
+    runtime_only: bool = False,
+    enable_host_codegen: bool = False,
+    enable_device_compile: bool = False,
+    *,
+    pass_configs: Mapping[Any, Any] | None = None,
+    flags: str | Sequence[str] | None = None,
+    timings: dict[str, float] | None = None,
+) -> CompiledArtifact:
+    """Lower one function to source text, and to a loaded library when `enable_device_compile` is set.
+
+    Args:
+        runtime_only, enable_host_codegen: accepted; host code is printed with the library.
+        timings: receives seconds per step.
+
+    Raises:
+        Error: for whatever is wrong in the user's program, at its line.
+    """
+    del runtime_only, enable_host_codegen
+    func = as_prim_func(func_or_mod)
+    chosen: Target = determine_target(target)
+    configs = merged_configs(func, pass_configs)
+    context = PassContext(chosen, configs, env.TILELANG_SANITIZE, timings if timings is not None else {})
+    lowered = run(func.with_attribute(TARGET, chosen), context)
+    started = time.perf_counter()
+    assert chosen.row.printer is not None, f"target {chosen.kind} has no printer"
+    source = postprocess(chosen.kind, load(chosen.row.printer)(lowered, chosen), chosen)
+    context.timings["print"] = time.perf_counter() - started
+    module = IRModule({func.name: lowered})
+    artifact = CompiledArtifact(module, module, params_of(func), source, None, chosen, target_host)
+    if enable_device_compile:
+        started = time.perf_counter()
+        artifact.rt_mod = build(func, source, compile_flags(func, configs, flags))
+        context.timings["compile"] = time.perf_counter() - started
+    return artifact
+
+
+def library_source(func: PrimFunc, device_source: str) -> str:
+    """Kernel text followed by its FFI entry point: one translation unit."""
+    from tilelang.codegen.c import CALLEE_SUFFIX, FAILURE_REASON
+
+    entry = emit_entry(func, func.name + CALLEE_SUFFIX, failure_reason=FAILURE_REASON)
+    return f"{device_source}\n{entry}"
+
+
+def build(func: PrimFunc, device_source: str, flags: Sequence[str] = ()) -> Module:
+    """Compile printed text into a loadable library.
+
+    Raises:
+        ToolchainError: when there is no compiler, or it fails.
+    """
+    return build_module(library_source(func, device_source), func.name, compile_flags=flags)

@@ -1,0 +1,81 @@
+"""What all adapters share: which parameters are outputs, and PyTorch's current stream and device."""
+
+from __future__ import annotations
+
+import abc
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tilelang.engine.param import KernelParam
+from tilelang.errors import ArgumentError, ArgumentTypeError
+
+
+def legalize_result_idx(result_idx: Any, num_params: int) -> list[int]:
+    """Output positions as a fresh list of non-negative integers.
+
+    Raises:
+        ArgumentError: for a position outside the parameters, or given twice.
+        ArgumentTypeError: for anything but `None`, an int or a list of ints.
+    """
+    if result_idx is None:
+        return []
+    given = [result_idx] if isinstance(result_idx, int) else result_idx
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise _ResultIndexError(f"out_idx is {result_idx!r}, expected an int or a list of ints")
+    out: list[int] = []
+    for position in given:
+        if not isinstance(position, int) or isinstance(position, bool):
+            raise _ResultIndexError(f"out_idx contains {position!r}, expected ints")
+        if not -num_params <= position < num_params:
+            raise ArgumentError(f"out_idx {position} is outside the {num_params} parameters of the kernel")
+        out.append(position % num_params)
+    if len(set(out)) != len(out):
+        raise ArgumentError(f"out_idx {result_idx!r} names a parameter twice")
+    return out
+
+
+class _ResultIndexError(ArgumentTypeError, ValueError):
+    """An out_idx of the wrong type."""
+
+
+class BaseKernelAdapter(abc.ABC):
+    """Makes a compiled kernel callable. `func` is what users call."""
+
+    func: Callable[..., Any]
+
+    def __init__(self, mod: Any, params: list[KernelParam], result_idx: Any) -> None:
+        self.mod = mod
+        self.params = params
+        self.result_idx: list[int] = legalize_result_idx(result_idx, len(params))
+
+    @staticmethod
+    def get_current_stream_functor() -> Callable[[], int]:
+        """A function that gives PyTorch's current CUDA stream handle; 0 without CUDA."""
+
+        def current_stream() -> int:
+            torch = sys.modules.get("torch")
+            if torch is None or not torch.cuda.is_available():
+                return 0
+            return int(torch.cuda.current_stream().cuda_stream)
+
+        return current_stream
+
+    @staticmethod
+    def get_current_device_functor() -> Callable[[], str]:
+        """A function that gives PyTorch's current device: `cuda:<n>`, or `cpu` without CUDA."""
+
+        def current_device() -> str:
+            torch = sys.modules.get("torch")
+            if torch is None or not torch.cuda.is_available():
+                return "cpu"
+            return f"cuda:{torch.cuda.current_device()}"
+
+        return current_device
+
+    @abc.abstractmethod
+    def get_kernel_source(self, kernel_only: bool = False) -> str:
+        """Text of the kernel, with the host text behind it unless `kernel_only`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func(*args, **kwargs)
