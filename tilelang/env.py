@@ -56,6 +56,8 @@ SWITCHES: dict[str, Switch] = {
     "TILELANG_AUTO_TUNING_CPU_UTILITIES": Switch(float, 0.9, "share of the cores that compile"),
     "TILELANG_AUTO_TUNING_CPU_COUNTS": Switch(int, -1, "number of compile workers; -1: by share"),
     "TILELANG_AUTO_TUNING_MAX_CPU_COUNT": Switch(int, -1, "upper limit of compile workers"),
+    "TL_PERF_REGRESSION_FORMAT": Switch(str, "text", "performance tests print text or json"),
+    "TL_PERF_REGRESSION_ONLY": Switch(str, "all", "performance tests to run: names, with commas"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The report about the machine: it says what is there, what is missing, and whether that matters."""
+"""The report about the machine: what is there, what is missing, and whether that matters."""
 
 from __future__ import annotations
 

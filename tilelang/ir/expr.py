@@ -873,14 +873,21 @@ def shift_left(a: ExprLike, b: ExprLike) -> Expr:
     _require_bits(as_expr(a), as_expr(b))
     if _is_zero_int(b) and isinstance(a, Operand):
         return as_expr(a)
-    return _binary(ShiftLeft, a, b, lambda x, y: x << y)
+    return _binary(ShiftLeft, a, b, (lambda x, y: x << y) if _is_shift_count(a, b) else None)
 
 
 def shift_right(a: ExprLike, b: ExprLike) -> Expr:
     _require_bits(as_expr(a), as_expr(b))
     if _is_zero_int(b) and isinstance(a, Operand):
         return as_expr(a)
-    return _binary(ShiftRight, a, b, lambda x, y: x >> y)
+    return _binary(ShiftRight, a, b, (lambda x, y: x >> y) if _is_shift_count(a, b) else None)
+
+
+def _is_shift_count(a: ExprLike, b: ExprLike) -> bool:
+    """Whether the constant `b` is a count by which `a` can be shifted; otherwise nothing folds."""
+    number = const_value(b)
+    bits = as_expr(a).dtype.bits
+    return number is not None and 0 <= number < bits
 
 
 def bitwise_and(a: ExprLike, b: ExprLike) -> Expr:
@@ -951,6 +958,8 @@ def rebuild(node: Expr, changes: dict[str, Any]) -> Expr:
         made = FOLDING[type(node)](changes.get("a", node.a), changes.get("b", node.b))
     elif isinstance(node, Cast):
         made = cast(changes.get("value", node.value), node.dtype)
+    elif isinstance(node, BitNot):
+        made = bitwise_not(changes.get("a", node.a))
     elif isinstance(node, Not):
         made = logical_not(changes.get("a", node.a))
     elif isinstance(node, Select):

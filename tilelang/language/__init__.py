@@ -6,74 +6,342 @@ nearest. This folder builds tile IR and knows nothing of targets or of how opera
 
 from __future__ import annotations
 
-import difflib
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tilelang.errors import UnknownNameError
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr as PrimExpr
 from tilelang.ir.expr import Var
 from tilelang.ir.func import PrimFunc
+from tilelang.language.allocate import (
+    alloc_barrier,
+    alloc_cluster_barrier,
+    alloc_descriptor,
+    alloc_fragment,
+    alloc_global,
+    alloc_local,
+    alloc_shared,
+    alloc_tcgen05_instr_desc,
+    alloc_tcgen05_smem_desc,
+    alloc_tmem,
+    alloc_var,
+    alloc_wgmma_desc,
+    empty,
+    make_tensor,
+    make_tensor_from_addr,
+)
+from tilelang.language.annotations import (
+    WarpSpecialize,
+    annotate_consumer_reg_alloc,
+    annotate_l2_hit_ratio,
+    annotate_layout,
+    annotate_min_blocks_per_sm,
+    annotate_producer_reg_dealloc,
+    annotate_restrict_buffers,
+    annotate_safe_value,
+    assume,
+    attr,
+    block_attr,
+    comm_reducer,
+    dec_max_nreg,
+    disable_warp_group_reg_alloc,
+    func_attr,
+    inc_max_nreg,
+    no_set_max_nreg,
+    sblock_attr,
+    set_max_nreg,
+    tvm_thread_allreduce,
+    use_swizzle,
+    ws,
+)
+from tilelang.language.copy import (
+    async_copy,
+    copy,
+    copy_cluster,
+    tma_copy,
+    tma_gather4,
+    tma_gather4_bytes,
+    tma_scatter4,
+)
+from tilelang.language.eager import (
+    annotate_compile_flags,
+    annotate_pass_configs,
+    const,
+    dynamic,
+    symbolic,
+)
+from tilelang.language.fill import (
+    clear,
+    fill,
+)
+from tilelang.language.gemm import (
+    gemm,
+    gemm_sp,
+    gemm_sp_v2,
+    gemm_v1,
+    gemm_v2,
+    make_blockscaled_gemm_layout,
+    mma_gemm_blockscaled,
+    tcgen05_gemm,
+    tcgen05_gemm_blockscaled,
+    tcgen05_gemm_sp,
+    tcgen05_mma,
+    tcgen05_mma_blockscaled,
+    wgmma_gemm,
+    wgmma_gemm_sp,
+    wgmma_mma,
+)
+from tilelang.language.generic import (
+    loop,
+    tile_op,
+)
+from tilelang.language.im2col import (
+    c2d_im2col,
+    im2col,
+)
+from tilelang.language.kernel import (
+    ClusterKernel,
+    Kernel,
+    KernelLaunchFrame,
+    get_block_binding,
+    get_block_bindings,
+    get_block_extent,
+    get_block_extents,
+    get_thread_binding,
+    get_thread_bindings,
+    get_thread_extent,
+    get_thread_extents,
+    import_source,
+)
+from tilelang.language.loops import (
+    Parallel,
+    Persistent,
+    Pipelined,
+    Serial,
+    Unroll,
+    Vectorized,
+    grid,
+    parallel,
+    serial,
+    thread_binding,
+    unroll,
+    vectorized,
+)
+from tilelang.language.math import (
+    And,
+    Broadcast,
+    Cast,
+    Not,
+    Or,
+    Ramp,
+    Select,
+    Shuffle,
+    __cos,
+    __exp,
+    __exp10,
+    __ffs,
+    __fns,
+    __log,
+    __log10,
+    __log2,
+    __sin,
+    __tan,
+    abs,
+    abs2,
+    acos,
+    acosh,
+    add2,
+    align_up,
+    all,
+    any,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    cast,
+    cdiv,
+    ceil,
+    ceildiv,
+    clamp,
+    clz,
+    copysign,
+    cos,
+    cosh,
+    erf,
+    exp,
+    exp10,
+    exp2,
+    extract_lane,
+    fast_rcp,
+    floor,
+    floordiv,
+    floormod,
+    fma2,
+    fmod,
+    hypot,
+    ieee_add,
+    ieee_fdiv,
+    ieee_fmaf,
+    ieee_frcp,
+    ieee_frsqrt,
+    ieee_fsqrt,
+    ieee_mul,
+    ieee_sub,
+    if_then_else,
+    index_to_coordinates,
+    infinity,
+    isfinite,
+    isinf,
+    isnan,
+    ldexp,
+    likely,
+    log,
+    log10,
+    log1p,
+    log2,
+    max,
+    max2,
+    max_value,
+    min,
+    min2,
+    min_value,
+    mul2,
+    nearbyint,
+    nextafter,
+    popcount,
+    pow,
+    power,
+    reinterpret,
+    round,
+    rsqrt,
+    shift_left,
+    shift_right,
+    sigmoid,
+    sin,
+    sinh,
+    sqrt,
+    sub2,
+    tan,
+    tanh,
+    trunc,
+    truncdiv,
+    truncmod,
+    undef,
+)
+from tilelang.language.prim_func import (
+    inline,
+    macro,
+    prim_func,
+)
+from tilelang.language.reduce import (
+    all_of,
+    any_of,
+    reduce,
+    reduce_absmax,
+    reduce_abssum,
+    reduce_bitand,
+    reduce_bitor,
+    reduce_bitxor,
+    reduce_max,
+    reduce_min,
+    reduce_sum,
+)
+from tilelang.language.reducer import (
+    alloc_reducer,
+    finalize_reducer,
+    reducer_init,
+    reducer_update,
+)
+from tilelang.language.reference import (
+    Ref,
+)
+from tilelang.language.scan import (
+    cummax,
+    cumsum,
+)
+from tilelang.language.threads import (
+    Assert,
+    __ldg,
+    access_ptr,
+    activemask,
+    address_of,
+    all_sync,
+    any_sync,
+    atomic_addx2,
+    atomic_addx4,
+    atomic_load,
+    atomic_or,
+    atomic_store,
+    ballot,
+    ballot_sync,
+    call_extern,
+    call_intrin,
+    call_pure_extern,
+    device_assert,
+    dp4a,
+    evaluate,
+    get_lane_idx,
+    get_warp_group_idx,
+    get_warp_idx,
+    get_warp_idx_sync,
+    loop_break,
+    match_all_sync,
+    match_any_sync,
+    named_barrier_arrive,
+    print,
+    rng_init,
+    rng_rand,
+    rng_rand_float,
+    shfl_down,
+    shfl_sync,
+    shfl_up,
+    shfl_xor,
+    shuffle_elect,
+    sync_global,
+    sync_grid,
+    sync_threads,
+    sync_warp,
+    syncthreads_and,
+    syncthreads_count,
+    syncthreads_or,
+    thread_return,
+    tvm_warp_shuffle,
+    warp_reduce_bitand,
+    warp_reduce_bitor,
+    warp_reduce_max,
+    warp_reduce_min,
+    warp_reduce_sum,
+)
+from tilelang.language.tile_atomic import (
+    atomic_add,
+    atomic_max,
+    atomic_min,
+)
+from tilelang.language.transpose import (
+    transpose,
+)
+from tilelang.language.v2.annot import (
+    Buffer,
+    FragmentBuffer,
+    LocalBuffer,
+    SharedBuffer,
+    StridedTensor,
+    Tensor,
+    dyn,
+    ptr,
+)
+from tilelang.language.views import (
+    reshape,
+    view,
+)
 from tilelang.language.v2 import dtypes as _dtypes
 from tilelang.language.v2.dtypes import *  # noqa: F403  the dtype names are many
-
-# module -> names it gives to `T`. Loaded on first use: most kernels need a few of them.
-_MODULES: dict[str, str] = {
-    "allocate": "alloc_shared alloc_fragment alloc_local alloc_var alloc_global alloc_barrier "
-    "alloc_cluster_barrier alloc_tmem alloc_descriptor alloc_wgmma_desc alloc_tcgen05_smem_desc "
-    "alloc_tcgen05_instr_desc empty make_tensor make_tensor_from_addr",
-    "annotations": "use_swizzle annotate_layout annotate_safe_value annotate_l2_hit_ratio "
-    "annotate_restrict_buffers annotate_min_blocks_per_sm assume attr ws WarpSpecialize func_attr "
-    "block_attr sblock_attr set_max_nreg inc_max_nreg dec_max_nreg annotate_producer_reg_dealloc "
-    "annotate_consumer_reg_alloc no_set_max_nreg disable_warp_group_reg_alloc comm_reducer "
-    "tvm_thread_allreduce",
-    "copy": "copy async_copy tma_copy copy_cluster tma_gather4 tma_scatter4 tma_gather4_bytes",
-    "eager": "const dynamic symbolic annotate_compile_flags annotate_pass_configs",
-    "fill": "fill clear",
-    "gemm": "gemm gemm_v1 gemm_v2 wgmma_gemm wgmma_mma tcgen05_gemm tcgen05_mma tcgen05_gemm_blockscaled "
-    "tcgen05_mma_blockscaled mma_gemm_blockscaled gemm_sp gemm_sp_v2 wgmma_gemm_sp tcgen05_gemm_sp "
-    "make_blockscaled_gemm_layout",
-    "im2col": "im2col c2d_im2col",
-    "kernel": "Kernel ClusterKernel KernelLaunchFrame get_thread_binding get_thread_bindings "
-    "get_block_binding get_block_bindings get_thread_extent get_thread_extents get_block_extent "
-    "get_block_extents import_source",
-    "loops": "serial Serial unroll Unroll vectorized Vectorized parallel Parallel Pipelined Persistent "
-    "grid thread_binding",
-    "math": "acos acosh asin asinh atan atanh cos cosh erf exp exp2 exp10 log log1p log2 log10 rsqrt "
-    "sigmoid sin sinh sqrt tan tanh nearbyint __exp __exp10 __log __log2 __log10 __sin __cos __tan "
-    "fast_rcp ceil floor trunc round abs atan2 copysign fmod hypot nextafter ldexp pow power max min "
-    "clamp align_up Select isnan isinf isfinite popcount clz __ffs __fns infinity max_value min_value "
-    "Cast cast reinterpret ieee_add ieee_sub ieee_mul ieee_fdiv ieee_fmaf ieee_frcp ieee_fsqrt "
-    "ieee_frsqrt add2 sub2 mul2 fma2 max2 min2 abs2 likely any all And Or Not extract_lane Shuffle "
-    "index_to_coordinates undef ceildiv cdiv bitwise_and bitwise_or bitwise_xor bitwise_not "
-    "shift_left shift_right floordiv floormod truncdiv truncmod if_then_else Ramp Broadcast",
-    "persistent": "PersistentTileScheduler",
-    "prim_func": "prim_func macro inline",
-    "low_level": "buffer_store decl_buffer match_buffer alloc_buffer sblock_alloc_buffer allocate bind let "
-    "LetStmt block sblock reads writes launch_thread env_thread While If Then Else tvm_access_ptr "
-    "tvm_storage_sync handle_add_byte_offset type_annotation region meta_class",
-    "generic": "tile_op loop",
-    "reduce": "reduce reduce_max reduce_min reduce_sum reduce_absmax reduce_abssum reduce_bitand "
-    "reduce_bitor reduce_bitxor any_of all_of",
-    "reducer": "alloc_reducer reducer_init reducer_update finalize_reducer",
-    "reference": "Ref",
-    "scan": "cumsum cummax",
-    "threads": "sync_threads sync_warp sync_grid sync_global named_barrier_arrive syncthreads_count "
-    "syncthreads_and syncthreads_or any_sync all_sync ballot_sync ballot activemask match_any_sync "
-    "match_all_sync shfl_xor shfl_up shfl_down shfl_sync tvm_warp_shuffle get_lane_idx get_warp_idx "
-    "get_warp_idx_sync get_warp_group_idx shuffle_elect warp_reduce_sum warp_reduce_max "
-    "warp_reduce_min warp_reduce_bitand warp_reduce_bitor atomic_or atomic_addx2 atomic_addx4 "
-    "atomic_load atomic_store call_extern call_pure_extern call_intrin address_of access_ptr evaluate "
-    "print device_assert Assert rng_init rng_rand rng_rand_float loop_break thread_return __ldg dp4a",
-    "tile_atomic": "atomic_add atomic_max atomic_min",
-    "transpose": "transpose",
-    "v2.annot": "Tensor StridedTensor Buffer FragmentBuffer SharedBuffer LocalBuffer dyn ptr",
-    "views": "reshape view",
-    "vector_access": "ldg32 ldg64 ldg128 ldg256 stg32 stg64 stg128 stg256 lds32 lds64 lds128 sts32 sts64 sts128",
-}
-_OWNER: dict[str, str] = {name: module for module, names in _MODULES.items() for name in names.split()}
-_LAYOUT_NAMES = ("GemmWarpPolicy", "Layout", "Fragment")
+from tilelang.layout import Fragment, GemmWarpPolicy, Layout
 
 bool = _dtypes.NAMED["bool"]
 int = _dtypes.NAMED["int"]
@@ -86,34 +354,23 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        value = _find(name)
-        globals()[name] = value
-        return value
+        """Operations of particular devices, made on first use; anything else is unknown."""
+        from importlib import import_module
 
+        device = import_module("tilelang.language.device")
+        if name in device.DEVICE_OPERATIONS:
+            globals()[name] = made = device.make_operation(name)
+            return made
+        if name.startswith("__") or name.startswith("_ipython"):
+            raise AttributeError(f"module 'tilelang.language' has no attribute {name!r}")
+        import difflib
 
-def _find(name: str) -> Any:
-    module = _OWNER.get(name)
-    if module is not None:
-        return getattr(import_module(f"tilelang.language.{module}"), name)
-    if name in _LAYOUT_NAMES:
-        return getattr(import_module("tilelang.layout"), name)
-    device = import_module("tilelang.language.device")
-    if name in device.DEVICE_OPERATIONS:
-        return device.make_operation(name)
-    if name.startswith("__") or name == "_ipython_canary_method_should_not_exist_":
-        raise AttributeError(f"module 'tilelang.language' has no attribute {name!r}")
-    _unknown(name)
-
-
-def _unknown(name: str) -> NoReturn:
-    near = difflib.get_close_matches(name, __dir__(), n=1)
-    hint = f"did you mean T.{near[0]}?" if near else None
-    raise UnknownNameError(f"there is no `T.{name}`", hint=hint)
+        near = difflib.get_close_matches(name, __dir__(), n=1)
+        raise UnknownNameError(f"there is no `T.{name}`", hint=f"did you mean T.{near[0]}?" if near else None)
 
 
 def __dir__() -> list[str]:
+    from importlib import import_module
+
     device = import_module("tilelang.language.device")
-    return sorted({*_OWNER, *_LAYOUT_NAMES, *device.DEVICE_OPERATIONS, *_dtypes.NAMED, *globals()})
-
-
-__all__ = ["PrimExpr", "PrimFunc", "Var", "dtype"]
+    return sorted({*device.DEVICE_OPERATIONS, *_dtypes.NAMED, *globals()})

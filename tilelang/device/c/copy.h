@@ -3,11 +3,11 @@
  *   tl_copy_in_<b>  (dst, dst_row, src, src_row, src_col, rows, cols, valid_rows, valid_cols, fill)
  *   tl_copy_out_<b> (dst, dst_row, dst_col, src, src_row, rows, cols, valid_rows, valid_cols)
  *
- * <b> is the element's bits: 8, 16, 32, 64; elements are moved as unsigned integers, never converted.
- * *_row and *_col are strides in elements; `in` fills a dense-column tile and gives what lies beyond the
- * valid extents the bits `fill`; `out` writes the valid part alone. Strides and sizes should be constants;
- * valid_* may be negative or too large. With a column stride of 1 each row is one memcpy. Overlap is not
- * allowed. Compiles alone. */
+ * <b> is the element's bits: 8, 16, 32, 64; elements are moved as unsigned integers, never
+ * converted. *_row and *_col are strides in elements; `in` fills a dense-column tile and gives what
+ * lies beyond the valid extents the bits `fill`; `out` writes the valid part alone. Strides and
+ * sizes should be constants; valid_* may be negative or too large. With a column stride of 1 each
+ * row is one memcpy. Overlap is not allowed. Compiles alone. */
 #ifndef TL_COPY_H
 #define TL_COPY_H
 
@@ -19,7 +19,7 @@ TL_INLINE int64_t tl_clip_extent(int64_t valid, int64_t most) {
   return valid < 0 ? 0 : valid < most ? valid : most;
 }
 
-#define TL_DEFINE_COPY(bits)                                                                   \
+#define TL_DEFINE_COPY(bits)                                                                      \
   TL_INLINE void tl_copy_in_##bits(void *restrict dst, int64_t dst_row, const void *restrict src, \
                                    int64_t src_row, int64_t src_col, int64_t rows, int64_t cols,  \
                                    int64_t valid_rows, int64_t valid_cols, uint##bits##_t fill) { \

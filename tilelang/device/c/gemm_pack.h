@@ -1,7 +1,7 @@
 /* Packing for gemm.h: strided sources into panels of B and scratch of A (forms: gemm_panel.h).
  *
- * A template: define TL_FORM (f32, bf16, f64, i16, i32) and TL_KIND (an element kind), then include, once
- * per pair. Defines, with both names appended (tl_pack_b_rows_f32_float16):
+ * A template: define TL_FORM (f32, bf16, f64, i16, i32) and TL_KIND (an element kind), then
+ * include, once per pair. Defines, with both names appended (tl_pack_b_rows_f32_float16):
  *
  *   tl_pack_b_rows      (panels, src, stride_k, K, N, valid_k, valid_n)             stride_n == 1
  *   tl_pack_b_transposed(panels, src, stride_n, K, N, valid_k, valid_n)             stride_k == 1
@@ -10,9 +10,9 @@
  *   tl_pack_a_columns   (scratch, src, stride_k, M, K, valid_m, valid_k)            stride_m == 1
  *   tl_pack_a_strided   (scratch, src, stride_m, stride_k, M, K, valid_m, valid_k)  columns too
  *
- * Strides (in elements) and sizes should be constants; valid_* limit what is read, at run time, may be
- * negative or too large, and what lies beyond becomes zero. src is the address of element (0, 0), which
- * for kinds of two per byte lies at the start of a byte. */
+ * Strides (in elements) and sizes should be constants; valid_* limit what is read, at run time, may
+ * be negative or too large, and what lies beyond becomes zero. src is the address of element (0, 0),
+ * which for kinds of two per byte lies at the start of a byte. */
 #if !defined(TL_FORM)
 #define TL_FORM f32
 #endif
@@ -49,8 +49,8 @@ TL_INLINE int64_t tl_widen_float16(float *restrict out, const uint16_t *restrict
 #endif
 
 /* out[i * step + 0..4) = (a[i], b[i], c[i], d[i]) for i < 4. */
-TL_INLINE void tl_transpose_4x4(tl_word_u32 *restrict out, int64_t step, tl_vec4_u32 a, tl_vec4_u32 b,
-                                tl_vec4_u32 c, tl_vec4_u32 d) {
+TL_INLINE void tl_transpose_4x4(tl_word_u32 *restrict out, int64_t step, tl_vec4_u32 a,
+                                tl_vec4_u32 b, tl_vec4_u32 c, tl_vec4_u32 d) {
 #if defined(__clang__) || __GNUC__ >= 12
 #define TL_SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
@@ -66,8 +66,8 @@ TL_INLINE void tl_transpose_4x4(tl_word_u32 *restrict out, int64_t step, tl_vec4
 }
 
 /* Four rows of n words, `stride` bytes apart, become four columns of a panel `width` words wide. */
-TL_INLINE void tl_transpose_rows(tl_word_u32 *restrict out, int64_t width, const char *restrict rows,
-                                 int64_t stride, int64_t n) {
+TL_INLINE void tl_transpose_rows(tl_word_u32 *restrict out, int64_t width,
+                                 const char *restrict rows, int64_t stride, int64_t n) {
   int64_t k = 0;
   for (; k + 4 <= n; k += 4) {
     const char *r = rows + 4 * k;
@@ -80,7 +80,9 @@ TL_INLINE void tl_transpose_rows(tl_word_u32 *restrict out, int64_t width, const
       out[k * width + j] = *(const tl_word_u32 *)(rows + j * stride + 4 * k);
 }
 
-TL_INLINE int64_t tl_clamp_extent(int64_t x, int64_t most) { return x < 0 ? 0 : x < most ? x : most; }
+TL_INLINE int64_t tl_clamp_extent(int64_t x, int64_t most) {
+  return x < 0 ? 0 : x < most ? x : most;
+}
 
 #endif
 
@@ -89,7 +91,8 @@ TL_INLINE int64_t tl_clamp_extent(int64_t x, int64_t most) { return x < 0 ? 0 : 
 #define TL_KP TL_PASTE2(TL_KP_, TL_FORM)
 #define TL_NR (2 * TL_VECTOR_BYTES / (int64_t)sizeof(TL_PASTE2(TL_ACC_, TL_FORM)))
 #define TL_LOAD(p, i) TL_PASTE2(tl_panel_, TL_FORM)(TL_PASTE2(tl_load_, TL_KIND)(p, i))
-#if TL_PASTE2(TL_KIND_ID_, TL_KIND) == TL_PASTE2(TL_FORM_ID_, TL_FORM) /* a kind without a number is 0 */
+#if TL_PASTE2(TL_KIND_ID_, TL_KIND) == \
+    TL_PASTE2(TL_FORM_ID_, TL_FORM) /* a kind without a number is 0 */
 #define TL_IS_PANEL_KIND 1
 #else
 #define TL_IS_PANEL_KIND 0
@@ -99,14 +102,15 @@ TL_INLINE int64_t tl_clamp_extent(int64_t x, int64_t most) { return x < 0 ? 0 : 
 TL_INLINE void TL_NAME(tl_pack_run)(TL_ELEM *restrict out, const void *restrict src, int64_t first,
                                     int64_t n) {
   int64_t done = 0;
-#if defined(TL_HALVES) && TL_PASTE2(TL_KIND_ID_, TL_KIND) == 6 && TL_PASTE2(TL_FORM_ID_, TL_FORM) == 1
+#if defined(TL_HALVES) && TL_PASTE2(TL_KIND_ID_, TL_KIND) == 6 && \
+    TL_PASTE2(TL_FORM_ID_, TL_FORM) == 1
   done = tl_widen_float16(out, (const uint16_t *)src + first, n);
 #endif
   TL_SIMD for (int64_t i = done; i < n; i++) out[i] = TL_LOAD(src, first + i);
 }
 
-/* One line [n][KP] of a panel from columns that lie side by side; `first` is element (k, 0), and `rows`
- * of the KP rows from k on are present (the line is zero before, where that matters). */
+/* One line [n][KP] of a panel from columns that lie side by side; `first` is element (k, 0), and
+ * `rows` of the KP rows from k on are present (the line is zero before, where that matters). */
 TL_INLINE void TL_NAME(tl_pack_line)(TL_ELEM *restrict out, const void *restrict src, int64_t first,
                                      int64_t stride_k, int64_t n, int64_t rows) {
 #if TL_PASTE2(TL_KP_, TL_FORM) == 1
@@ -124,9 +128,9 @@ TL_INLINE void TL_NAME(tl_pack_line)(TL_ELEM *restrict out, const void *restrict
 }
 
 /* Panel [ceil(K/KP)][width][KP] from a source whose columns lie side by side. */
-TL_INLINE void TL_NAME(tl_pack_lines)(TL_ELEM *restrict panel, int64_t width, const void *restrict src,
-                                      int64_t first, int64_t stride_k, int64_t K, int64_t valid_k,
-                                      int64_t cols) {
+TL_INLINE void TL_NAME(tl_pack_lines)(TL_ELEM *restrict panel, int64_t width,
+                                      const void *restrict src, int64_t first, int64_t stride_k,
+                                      int64_t K, int64_t valid_k, int64_t cols) {
   int64_t k = 0;
   if (cols == width)
     for (; k + TL_KP <= valid_k; k += TL_KP)
@@ -134,14 +138,16 @@ TL_INLINE void TL_NAME(tl_pack_lines)(TL_ELEM *restrict panel, int64_t width, co
   for (; k < K; k += TL_KP) {
     __builtin_memset(panel + k * width, 0, (size_t)(width * TL_KP) * sizeof(TL_ELEM));
     if (k < valid_k)
-      TL_NAME(tl_pack_line)(panel + k * width, src, first + k * stride_k, stride_k, cols, valid_k - k);
+      TL_NAME(tl_pack_line)(panel + k * width, src, first + k * stride_k, stride_k, cols,
+                            valid_k - k);
   }
 }
 
 /* The same from any source, element by element. */
 TL_INLINE void TL_NAME(tl_pack_elements)(TL_ELEM *restrict panel, int64_t width,
                                          const void *restrict src, int64_t first, int64_t stride_k,
-                                         int64_t stride_n, int64_t K, int64_t valid_k, int64_t cols) {
+                                         int64_t stride_n, int64_t K, int64_t valid_k,
+                                         int64_t cols) {
   __builtin_memset(panel, 0, (size_t)(width * TL_ROUND_UP(K, TL_KP)) * sizeof(TL_ELEM));
   for (int64_t j = 0; j < cols; j++)
     for (int64_t k = 0; k < valid_k; k++)
@@ -150,16 +156,18 @@ TL_INLINE void TL_NAME(tl_pack_elements)(TL_ELEM *restrict panel, int64_t width,
 }
 
 #if TL_PASTE2(TL_FORM_ID_, TL_FORM) != 3
-/* A panel of words of four bytes from a source whose k lie side by side: four columns and up to 64 words
- * at a time, brought into a buffer first where they are not panel elements, or not all there. */
+/* A panel of words of four bytes from a source whose k lie side by side: four columns and up to 64
+ * words at a time, brought into a buffer first where they are not panel elements, or not all there.
+ * */
 TL_INLINE void TL_NAME(tl_pack_transposed)(TL_ELEM *restrict panel, const void *restrict src,
-                                           int64_t first, int64_t stride_n, int64_t K, int64_t valid_k,
-                                           int64_t cols) {
+                                           int64_t first, int64_t stride_n, int64_t K,
+                                           int64_t valid_k, int64_t cols) {
   enum { CHUNK = 64 * TL_KP };
   TL_ELEM buffer[4][CHUNK];
   for (int64_t j = 0; j < TL_NR; j += 4)
     for (int64_t k = 0; k < K; k += CHUNK) {
-      const int64_t n = tl_clamp_extent(TL_ROUND_UP(K, TL_KP) - k, CHUNK), from = first + j * stride_n + k;
+      const int64_t n = tl_clamp_extent(TL_ROUND_UP(K, TL_KP) - k, CHUNK),
+                    from = first + j * stride_n + k;
       tl_word_u32 *out = (tl_word_u32 *)(panel + k * TL_NR) + j;
       if (TL_IS_PANEL_KIND && j + 4 <= cols && k + n <= valid_k) {
         tl_transpose_rows(out, TL_NR, (const char *)src + from * (int64_t)sizeof(TL_ELEM),
@@ -178,9 +186,9 @@ TL_INLINE void TL_NAME(tl_pack_transposed)(TL_ELEM *restrict panel, const void *
 #define TL_PACK_WORDS_OF_EIGHT 1
 #endif
 
-#define TL_FOR_EACH_PANEL                                                              \
-  valid_k = tl_clamp_extent(valid_k, K);                                               \
-  TL_ELEM *panel = (TL_ELEM *)panels;                                                  \
+#define TL_FOR_EACH_PANEL                \
+  valid_k = tl_clamp_extent(valid_k, K); \
+  TL_ELEM *panel = (TL_ELEM *)panels;    \
   for (int64_t n = 0; n < N; n += TL_NR, panel += TL_NR * TL_ROUND_UP(K, TL_KP))
 #define TL_COLS tl_clamp_extent(tl_clamp_extent(valid_n, N) - n, TL_NR)
 
@@ -193,17 +201,18 @@ TL_INLINE void TL_NAME(tl_pack_b_rows)(void *restrict panels, const void *restri
 TL_INLINE void TL_NAME(tl_pack_b_strided)(void *restrict panels, const void *restrict src,
                                           int64_t stride_k, int64_t stride_n, int64_t K, int64_t N,
                                           int64_t valid_k, int64_t valid_n) {
-  TL_FOR_EACH_PANEL TL_NAME(tl_pack_elements)(panel, TL_NR, src, n * stride_n, stride_k, stride_n, K,
-                                              valid_k, TL_COLS);
+  TL_FOR_EACH_PANEL TL_NAME(tl_pack_elements)(panel, TL_NR, src, n * stride_n, stride_k, stride_n,
+                                              K, valid_k, TL_COLS);
 }
 
 TL_INLINE void TL_NAME(tl_pack_b_transposed)(void *restrict panels, const void *restrict src,
-                                             int64_t stride_n, int64_t K, int64_t N, int64_t valid_k,
-                                             int64_t valid_n) {
+                                             int64_t stride_n, int64_t K, int64_t N,
+                                             int64_t valid_k, int64_t valid_n) {
 #if defined(TL_PACK_WORDS_OF_EIGHT)
   TL_NAME(tl_pack_b_strided)(panels, src, 1, stride_n, K, N, valid_k, valid_n);
 #else
-  TL_FOR_EACH_PANEL TL_NAME(tl_pack_transposed)(panel, src, n * stride_n, stride_n, K, valid_k, TL_COLS);
+  TL_FOR_EACH_PANEL TL_NAME(tl_pack_transposed)(panel, src, n * stride_n, stride_n, K, valid_k,
+                                                TL_COLS);
 #endif
 }
 

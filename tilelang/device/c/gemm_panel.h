@@ -17,11 +17,11 @@
  *   NR = 2 * V / sizeof(accumulator): 32, 16, 8, 8 columns; 16, 8, 4, 4 for f64.
  *
  * B:  panels [ceil(N/NR)][ceil(K/KP)][NR][KP], absent elements zero; TL_PANEL_B_BYTES.
- * A:  where it cannot be read in place, rows [M][ceil(K/KP)*KP] from a source with stride_k == 1, or
- *     columns [ceil(K/KP)][M][KP] from any other; absent elements zero; TL_PANEL_A_BYTES.
+ * A:  where it cannot be read in place, rows [M][ceil(K/KP)*KP] from a source with stride_k == 1,
+ *     or columns [ceil(K/KP)][M][KP] from any other; absent elements zero; TL_PANEL_A_BYTES.
  *
- * Element kinds have the names of the dtypes; float4_e2m1fn, int4 and uint4 lie two per byte, the even
- * index in the low half, and float4_e2m1_unpacked one per byte. */
+ * Element kinds have the names of the dtypes; float4_e2m1fn, int4 and uint4 lie two per byte, the
+ * even index in the low half, and float4_e2m1_unpacked one per byte. */
 #ifndef TL_GEMM_PANEL_H
 #define TL_GEMM_PANEL_H
 
@@ -93,7 +93,8 @@
 #define TL_KIND_ID_uint32 5
 #define TL_KIND_ID_float16 6
 
-/* Full unrolling of loops over compile-time ranges: what keeps tiles of accumulators in registers. */
+/* Full unrolling of loops over compile-time ranges: what keeps tiles of accumulators in registers.
+ * */
 #if defined(__clang__)
 #define TL_UNROLL _Pragma("unroll")
 #else
@@ -106,9 +107,12 @@
 #define TL_PASTE3(a, b, c) TL_PASTE3_(a, b, c)
 #define TL_PASTE2(a, b) TL_PASTE2_(a, b)
 
-/* tl_load_<kind>(p, i): element i of p, widened to the smallest type that holds every kind of its sort. */
-#define TL_DEFINE_LOAD(kind, type, storage, convert) \
-  TL_INLINE type tl_load_##kind(const void *p, int64_t i) { return convert(((const storage *)p)[i]); }
+/* tl_load_<kind>(p, i): element i of p, widened to the smallest type that holds every kind of its
+ * sort. */
+#define TL_DEFINE_LOAD(kind, type, storage, convert)        \
+  TL_INLINE type tl_load_##kind(const void *p, int64_t i) { \
+    return convert(((const storage *)p)[i]);                \
+  }
 #define TL_DEFINE_LOAD_AS_FLOAT(kind) TL_DEFINE_LOAD(kind, float, tl_##kind, tl_##kind##_to_float32)
 
 TL_DEFINE_LOAD(float32, float, float, )
@@ -136,7 +140,9 @@ TL_DEFINE_LOAD(uint32, int32_t, int32_t, ) /* sums and products are modulo 2^32 
 TL_INLINE float tl_load_float4_e2m1fn(const void *p, int64_t i) {
   return tl_float4_e2m1fn_to_float32(tl_nibble_get((const uint8_t *)p, i));
 }
-TL_INLINE int32_t tl_load_int4(const void *p, int64_t i) { return tl_int4_get((const uint8_t *)p, i); }
+TL_INLINE int32_t tl_load_int4(const void *p, int64_t i) {
+  return tl_int4_get((const uint8_t *)p, i);
+}
 TL_INLINE int32_t tl_load_uint4(const void *p, int64_t i) {
   return tl_uint4_get((const uint8_t *)p, i);
 }

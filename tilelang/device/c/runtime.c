@@ -1,12 +1,12 @@
-/* Thread pool behind tl_parallel_for (see runtime.h). POSIX threads and C11 atomics; serial on Windows.
+/* Thread pool behind tl_parallel_for (see runtime.h). POSIX threads, C11 atomics; serial on Windows.
  *
  * One job at a time: its owner is the thread that won `owned`; every other concurrent or nested
  * caller runs its own blocks itself. The gate is one word, `tickets << 16 | active`:
- *   tickets  how many more workers may join the job; 0 = closed, the fields of `job` may change hands
+ *   tickets  how many more workers may join the job; 0 = closed, `job` may be rewritten
  *   active   workers inside the job
  * A worker joins by moving one ticket to `active` in a single compare-and-swap, so a worker that
- * wakes late finds no ticket and nobody ever waits for it. The owner closes the gate when the blocks
- * have run out, then waits for active == 0. */
+ * wakes late finds no ticket and nobody ever waits for it. The owner closes the gate when the
+ * blocks have run out, then waits for active == 0. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1 /* sched_getaffinity, MADV_HUGEPAGE */
 #endif
@@ -74,7 +74,7 @@ static struct job job;
 static _Alignas(64) _Atomic(int64_t) next_block;
 static _Alignas(64) _Atomic(uint32_t) gate;
 static _Alignas(64) atomic_bool owned;
-static atomic_int num_threads_wanted; /* 0: not chosen yet */
+static atomic_int num_threads_wanted;  /* 0: not chosen yet */
 static pthread_t workers[MAX_THREADS]; /* the first num_workers are started; for the owner only */
 static int num_workers;
 static int avoided_cpu = -1; /* the CPU that no worker may run on: the owner's */
@@ -189,8 +189,9 @@ static void run_chunks(void) {
   self.depth--;
 }
 
-/* Between counting itself as asleep and waiting, the worker looks at the gate again; the owner opens
- * the gate before it looks at the count. One of the two sees the other, so no wake-up is lost. */
+/* Between counting itself as asleep and waiting, the worker looks at the gate again; the owner
+ * opens the gate before it looks at the count. One of the two sees the other, so no wake-up is
+ * lost. */
 static void wait_for_ticket(void) {
   for (int i = 0; i < SPIN_ROUNDS; i++) {
     if (atomic_load_explicit(&gate, memory_order_relaxed) >= TICKET) return;
@@ -208,7 +209,8 @@ static void *worker_main(void *unused) {
   for (;;) {
     wait_for_ticket();
     if (!try_join()) continue;
-    if (reserve_arena(job.arena_bytes) == 0) run_chunks(); /* out of memory: the others do the work */
+    if (reserve_arena(job.arena_bytes) == 0)
+      run_chunks(); /* out of memory: the others do the work */
     leave();
   }
   return NULL;
@@ -224,16 +226,18 @@ static void start_workers(int wanted) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   for (; num_workers < wanted; num_workers++) {
-    if (pthread_create(&workers[num_workers], &attr, worker_main, NULL)) break; /* fewer do the work */
+    if (pthread_create(&workers[num_workers], &attr, worker_main, NULL))
+      break;          /* fewer do the work */
     avoided_cpu = -1; /* not said to this one yet */
   }
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attr);
 }
 
-/* A woken worker is often put on the CPU of the thread that woke it, and waits there for milliseconds
- * behind the owner's own blocks (2 CPUs, Linux, 2026-11: a call of 1 ms took twice as long). So workers are
- * kept off the CPU the owner runs on, out of those the owner itself may use; asked anew when it moved. */
+/* A woken worker is often put on the CPU of the thread that woke it, and waits there for
+ * milliseconds behind the owner's own blocks (2 CPUs, Linux, 2026-11: a call of 1 ms took twice as
+ * long). So workers are kept off the CPU the owner runs on, out of those the owner itself may use;
+ * asked anew when it moved. */
 static void keep_workers_off_this_cpu(void) {
 #if defined(__linux__)
   const int cpu = sched_getcpu();
@@ -268,7 +272,8 @@ static int run_alone(tl_block_fn fn, void *args, int64_t num_blocks, size_t aren
 static void open_gate(int helpers) {
   atomic_store(&gate, (uint32_t)helpers * TICKET);
   if (!atomic_load(&num_sleeping)) return;
-  pthread_mutex_lock(&sleep_lock); /* once: a worker past its last look at the gate is waiting now */
+  pthread_mutex_lock(
+      &sleep_lock); /* once: a worker past its last look at the gate is waiting now */
   pthread_mutex_unlock(&sleep_lock);
   if (helpers == 1) pthread_cond_signal(&job_opened);
   else pthread_cond_broadcast(&job_opened);
@@ -294,7 +299,8 @@ int tl_parallel_for(tl_block_fn fn, void *args, int64_t num_blocks, size_t arena
   if (threads > num_blocks) threads = num_blocks;
   if (threads <= 1 || self.depth > 0 || atomic_exchange(&owned, 1))
     return run_alone(fn, args, num_blocks, arena_bytes);
-  int failed = reserve_arena(arena_bytes); /* before any block runs: failing later would be half done */
+  int failed =
+      reserve_arena(arena_bytes); /* before any block runs: failing later would be half done */
   if (!failed) {
     start_workers((int)threads - 1);
     keep_workers_off_this_cpu();

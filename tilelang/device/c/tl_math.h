@@ -1,17 +1,19 @@
 /* Elementary functions of float32 and float64: tl_<name>_float32(x), tl_<name>_float64(x).
  *
- * The float32 ones below under "own" are branch-free so that loops over them vectorise: selects, fused
- * multiply-adds where the machine has them, exponent bits moved as integers. Largest errors found over
- * four million arguments spread over all floats, in units in the last place, with FMA (without):
+ * The float32 ones below under "own" are branch-free so that loops over them vectorise: selects,
+ * fused multiply-adds where the machine has them, exponent bits moved as integers. Largest errors
+ * found over four million arguments spread over all floats, in units in the last place, with FMA
+ * (without):
  *
- *   exp 1.0  exp2 1.0 (1.1)  exp10 1.2 (1.3)        denormal results, overflow to inf, underflow to 0
+ *   exp 1.0  exp2 1.0 (1.1)  exp10 1.2 (1.3)    denormal results, overflow to inf, underflow to 0
  *   log 0.8  log2 1.1 (1.7)  log10 0.9 (1.8)  log1p 1.7   log(negative) is NaN, log(0) is -inf
  *   tanh 1.3  erf 1.9  sigmoid 2.5                  no overflow on the way, exact at +-inf
- *   sin 0.6  cos 0.6  tan 0.6                       for |x| <= 2^30 (2^22); beyond that only bounded
+ *   sin 0.6  cos 0.6  tan 0.6                   for |x| <= 2^30 (2^22); beyond that only bounded
  *   rsqrt 1.5
  *
- * Everything else, and all of float64, is the C library's (link with -lm where that is apart). NaN gives NaN
- * everywhere. The polynomials are least-maximum-error fits in float32 coefficients. Compiles alone. */
+ * Everything else, and all of float64, is the C library's (link with -lm where that is apart). NaN
+ * gives NaN everywhere. The polynomials are least-maximum-error fits in float32 coefficients.
+ * Compiles alone. */
 #ifndef TL_MATH_H
 #define TL_MATH_H
 
@@ -29,12 +31,13 @@ TL_INLINE uint64_t tl_float64_to_bits(double x) {
   return bits;
 }
 
-/* ---- own: exponentials ------------------------------------------------------------------------ */
+/* ---- own: exponentials ------------------------------------------------------------------------
+ * */
 
 #define TL_ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves a nearby integer in the low bits */
 
-/* p * 2^n for n in [-252, 254], where `shifted` is n + TL_ROUNDER. In two steps: one factor 2^n may be out
- * of range where p * 2^n is not. */
+/* p * 2^n for n in [-252, 254], where `shifted` is n + TL_ROUNDER. In two steps: one factor 2^n may
+ * be out of range where p * 2^n is not. */
 TL_INLINE float tl_scale_by_exp2(float p, float shifted) {
   const int32_t n = (int32_t)(tl_float32_to_bits(shifted) - 0x4b400000u), half = n >> 1;
   return p * tl_bits_to_float32((uint32_t)(half + 127) << 23) *
@@ -85,10 +88,12 @@ TL_INLINE float tl_exp10_float32(float x) {
   return tl_scale_by_exp2(1.0f + (r * 0x1.26bb1cp+1f + r * q), shifted);
 }
 
-/* ---- own: logarithms -------------------------------------------------------------------------- */
+/* ---- own: logarithms --------------------------------------------------------------------------
+ * */
 
-/* x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log_b(x) = e log_b(2) + log_b(e) log(1 + f), each
- * constant in two parts. Right for finite x > 0, denormal or not; the caller handles the rest. */
+/* x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log_b(x) = e log_b(2) + log_b(e) log(1 + f),
+ * each constant in two parts. Right for finite x > 0, denormal or not; the caller handles the rest.
+ * */
 TL_INLINE float tl_log_core(float x, float log2_hi, float log2_lo, float loge_hi, float loge_lo) {
   const int is_tiny = x < 0x1p-126f;
   const uint32_t ix = tl_float32_to_bits(is_tiny ? x * 0x1p23f : x) - 0x3f3504f3u;
@@ -123,7 +128,8 @@ TL_INLINE float tl_log2_float32(float x) {
 }
 
 TL_INLINE float tl_log10_float32(float x) {
-  return tl_log_edges(x, tl_log_core(x, 0x1.34p-2f, 0x1.04d428p-12f, 0x1.bcb7b2p-2f, -0x1.5b235ep-27f));
+  return tl_log_edges(
+      x, tl_log_core(x, 0x1.34p-2f, 0x1.04d428p-12f, 0x1.bcb7b2p-2f, -0x1.5b235ep-27f));
 }
 
 /* log(u) + (what 1 + x lost when rounded to u) / u. */
@@ -133,7 +139,8 @@ TL_INLINE float tl_log1p_float32(float x) {
   return x == 0.0f ? x : tl_log_edges(u, y);
 }
 
-/* ---- own: sigmoid, tanh, erf ------------------------------------------------------------------ */
+/* ---- own: sigmoid, tanh, erf ------------------------------------------------------------------
+ * */
 
 TL_INLINE float tl_sigmoid_float32(float x) {
   const float e = tl_exp_float32(x < 0.0f ? x : -x), s = 1.0f / (1.0f + e);
@@ -174,9 +181,11 @@ TL_INLINE float tl_erf_float32(float x) {
   return __builtin_copysignf(a < 1.0f ? small : large, x);
 }
 
-/* ---- own: circular functions, in double so that one reduction and a short polynomial are exact enough */
+/* ---- own: circular functions, in double so that one reduction and a short polynomial are exact
+ * enough */
 
-/* x = n pi/2 + r, |r| <= pi/4; pi/2 in three parts, so that n times each of the first two is exact. */
+/* x = n pi/2 + r, |r| <= pi/4; pi/2 in three parts, so that n times each of the first two is exact.
+ * */
 TL_INLINE double tl_reduce_by_half_pi(float x, uint32_t *n) {
   const double rounder = 0x1.8p52, shifted = (double)x * 0x1.45f306dc9c883p-1 + rounder;
   const double k = shifted - rounder;
@@ -230,15 +239,16 @@ TL_INLINE double tl_sigmoid_float64(double x) {
 }
 TL_INLINE double tl_exp10_float64(double x) { return __builtin_pow(10.0, x); }
 
-/* ---- the C library's --------------------------------------------------------------------------- */
+/* ---- the C library's ---------------------------------------------------------------------------
+ * */
 
 #define TL_LIBM_FLOAT64(name) \
   TL_INLINE double tl_##name##_float64(double x) { return __builtin_##name(x); }
-#define TL_LIBM(name)     \
+#define TL_LIBM(name)   \
   TL_LIBM_FLOAT64(name) \
   TL_INLINE float tl_##name##_float32(float x) { return __builtin_##name##f(x); }
-#define TL_LIBM_2(name)                                                                             \
-  TL_INLINE float tl_##name##_float32(float x, float y) { return __builtin_##name##f(x, y); }       \
+#define TL_LIBM_2(name)                                                                       \
+  TL_INLINE float tl_##name##_float32(float x, float y) { return __builtin_##name##f(x, y); } \
   TL_INLINE double tl_##name##_float64(double x, double y) { return __builtin_##name(x, y); }
 
 TL_LIBM_FLOAT64(exp)

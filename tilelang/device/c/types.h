@@ -1,4 +1,5 @@
-/* Small floating-point formats, one value per uint8_t or uint16_t, and 4-bit values packed in pairs.
+/* Small floating-point formats, one value per uint8_t or uint16_t, and 4-bit values packed in
+ * pairs.
  *
  * For every format F below:  float tl_F_to_float32(tl_F x);  tl_F tl_float32_to_F(float x);
  * all branch-free integer and float arithmetic, so the compiler vectorises loops over them.
@@ -13,13 +14,14 @@
  *   float8_e4m3b11fnuz      30      saturates           kept (0x80)    bias 11, no -0
  *   float8_e5m2     1.5.2   57344   saturates           kept           IEEE form: decodes infinity
  *   float8_e5m2fnuz 1.5.2   57344   saturates           kept (0x80)    bias 16, no -0
- *   float8_e8m0fnu  0.8.0   2^127   saturates           kept (0xff)    powers of two; negative -> NaN,
+ *   float8_e8m0fnu  0.8.0   2^127   saturates           kept (0xff)    2^n only; negative -> NaN,
  *                                                                      0 -> 2^-127, the smallest
  *   float6_e2m3fn   1.2.3   7.5     saturates           -> +largest    low 6 bits
  *   float6_e3m2fn   1.3.2   28      saturates           -> +largest    low 6 bits
  *   float4_e2m1fn   1.2.1   6       saturates           -> +largest    low 4 bits
  *
- * Rounding is to nearest, ties to even (e8m0: ties up). "Saturates" includes infinite arguments. Compiles alone. */
+ * Rounding is to nearest, ties to even (e8m0: ties up). "Saturates" includes infinite arguments.
+ * Compiles alone. */
 #ifndef TL_TYPES_H
 #define TL_TYPES_H
 
@@ -91,16 +93,17 @@ TL_INLINE uint32_t tl_encode_float(float x, int e, int m, int bias, int special,
     return a > 0x7f800000u ? 1u << (e + m) : code;
   }
   if (special == TL_FINITE_ONLY) return a > 0x7f800000u ? largest : code | sign;
-  const uint32_t nan = special == TL_FN ? (1u << (e + m)) - 1 : (((1u << e) - 1) << m) | 1u << (m - 1);
+  const uint32_t nan =
+      special == TL_FN ? (1u << (e + m)) - 1 : (((1u << e) - 1) << m) | 1u << (m - 1);
   return (a > 0x7f800000u ? nan : code) | sign;
 }
 
-#define TL_DEFINE_FORMAT(name, e, m, bias, special, largest, over)                   \
-  TL_INLINE float tl_##name##_to_float32(tl_##name x) {                              \
-    return tl_decode_float(x, e, m, bias, special);                                  \
-  }                                                                                  \
-  TL_INLINE tl_##name tl_float32_to_##name(float x) {                                \
-    return (tl_##name)tl_encode_float(x, e, m, bias, special, largest, over);        \
+#define TL_DEFINE_FORMAT(name, e, m, bias, special, largest, over)            \
+  TL_INLINE float tl_##name##_to_float32(tl_##name x) {                       \
+    return tl_decode_float(x, e, m, bias, special);                           \
+  }                                                                           \
+  TL_INLINE tl_##name tl_float32_to_##name(float x) {                         \
+    return (tl_##name)tl_encode_float(x, e, m, bias, special, largest, over); \
   }
 
 #if defined(__clang__) && (defined(__F16C__) || defined(__aarch64__))
