@@ -225,13 +225,13 @@ def clz(x: Any) -> Expr:
     return Call("clz", (value,), DType("int32").with_lanes(value.dtype.lanes))
 
 
-def __ffs(x: Any) -> Expr:
+def __ffs(x: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
     """Position of the lowest one bit, counted from 1; 0 for 0."""
     value = _integer("__ffs", x)
     return Call("ffs", (value,), DType("int32").with_lanes(value.dtype.lanes))
 
 
-def __fns(mask: Any, base: Any, offset: Any) -> Expr:
+def __fns(mask: Any, base: Any, offset: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
     """Position of the `offset`-th one bit of a 32-bit mask from bit `base` on; 0xffffffff when there is none."""
     return call("fns", _cast(mask, "uint32"), _cast(base, "uint32"), _cast(offset, "int32"), dtype="uint32")
 
@@ -274,7 +274,7 @@ def cast(
     """
     if isinstance(value, (str, DType)) and not isinstance(dtype, (str, DType)):
         value, dtype = dtype, value
-    kind = DType(dtype)
+    kind: DType = DType(dtype)
     if round == "rs":
         if rbits is None:
             raise ArgumentError("cast: round='rs' needs random bits", hint="rbits=T.rng_rand()")

@@ -453,7 +453,7 @@ def thread_return() -> Expr:
     return call("thread_return", dtype=_VOID)
 
 
-def __ldg(x: Any, index: Any = None) -> Expr:
+def __ldg(x: Any, index: Any = None) -> Expr:  # pyright: ignore[reportUnusedFunction]
     """Read an element that nothing writes while the kernel runs."""
     place = x[index] if isinstance(x, Buffer) and index is not None else x
     return as_expr(place)
