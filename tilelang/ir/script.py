@@ -266,11 +266,9 @@ class _FunctionScript:
 
     def _while(self, stmt: While, path: Path, position: int) -> None:
         condition = self.exprs.expr(stmt.condition)
-        if is_run_time_bool(stmt.condition):
-            self._line(f"while {condition}:")
-        else:
-            self._line(f"with G.while_({condition}):")
-        self.loops.append(True)
+        is_python = is_run_time_bool(stmt.condition)
+        self._line(f"while {condition}:" if is_python else f"with G.while_({condition}):")
+        self.loops.append(is_python)
         self._nested(stmt.body, (*path, (position, "body")))
         self.loops.pop()
 

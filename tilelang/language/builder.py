@@ -241,17 +241,9 @@ class Builder:
         scope = self.scopes[-1]
         scope.attributes.append((len(scope.stmts), key, value, caller_span()))
 
-    @contextlib.contextmanager
-    def block(self, kind: str) -> Generator[Scope, None, None]:
+    def block(self, kind: str) -> Block:
         """Collect statements of a nested block; the caller emits the statement that owns it."""
-        scope = Scope(kind, caller_span())
-        self.scopes.append(scope)
-        try:
-            yield scope
-        finally:
-            closed = self.scopes.pop()
-            closed.closed = True
-            assert closed is scope, "blocks close in the order they opened"
+        return Block(self, Scope(kind, caller_span()))
 
     def add_parameter(self, parameter: Parameter) -> None:
         """Append a buffer, scalar or pointer to the function's parameters."""
@@ -483,7 +475,10 @@ class Builder:
             if number if number is not None else value:
                 raise LanguageError("the condition of this `while` is always true", hint="test a T.alloc_var or an element")
             warnings.warn(f"{caller_span()}: the body of this `while` never runs", TraceWarning, 3)
-            return
+            return iter(())
+        return self._while_loop(value)
+
+    def _while_loop(self, value: Any) -> Iterator[None]:
         with self.block("while") as scope:
             self.loops.append("ir")
             yield None
@@ -497,8 +492,7 @@ class Builder:
         if isinstance(iterable, range):
             iterable = self.range_(range, iterable.start, iterable.stop, iterable.step)
         if isinstance(iterable, LoopFrame):
-            yield from iterable.run(self)
-            return
+            return iterable.run(self)
         if not isinstance(iterable, (list, tuple, dict, set, frozenset, enumerate, zip, map, filter, reversed)) and (
             isinstance(iterable, (Operand, int, float, str)) or not hasattr(iterable, "__iter__")
         ):
@@ -506,6 +500,9 @@ class Builder:
                 f"cannot loop over {_kind_of(iterable)}",
                 hint="use range, T.serial, T.Parallel, T.Pipelined, ... or a Python sequence, which is unrolled",
             )
+        return self._unrolled(iterable)
+
+    def _unrolled(self, iterable: Any) -> Iterator[Any]:
         for item in iterable:
             self.loops.append("python")
             yield item
@@ -632,6 +629,29 @@ class Builder:
         return ir_expr.if_then_else(_condition(condition), self._lazily(what, a), self._lazily(what, b))
 
 
+class Block:
+    """A nested block while it is open."""
+
+    __slots__ = ("builder", "scope")
+
+    def __init__(self, builder: Builder, scope: Scope) -> None:
+        self.builder = builder
+        self.scope = scope
+
+    def __enter__(self) -> Scope:
+        self.builder.scopes.append(self.scope)
+        return self.scope
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        scopes = self.builder.scopes
+        self.scope.closed = True
+        if kind is None:
+            assert scopes[-1] is self.scope, "blocks close in the order they opened"
+            scopes.pop()
+        elif self.scope in scopes:  # an error leaves through blocks whose owners may end later than we
+            del scopes[scopes.index(self.scope) :]
+
+
 class Branch:
     """An `if` statement while it is traced."""
 
@@ -641,7 +661,7 @@ class Branch:
         self.builder = builder
         self.span = caller_span()
         self.constant: bool | None = None
-        self.context: AbstractContextManager[Scope] | None = None
+        self.context: Block | None = None
         self.then_scope: Scope | None = None
         self.else_scope: Scope | None = None
         if isinstance(condition, DeadName):

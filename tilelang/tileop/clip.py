@@ -29,12 +29,23 @@ from tilelang.tileop.context import LowerContext
 
 @dataclass(frozen=True)
 class Interval:
-    """Iterations `low <= i < high` of a loop of `extent` iterations."""
+    """Iterations `low <= i < high` of a loop of `extent` iterations.
+
+    `end` is where the buffer ends; it may lie before `low` until the interval is bound to names.
+    """
 
     low: Expr
-    high: Expr
+    end: Expr
     extent: Expr
     is_whole: bool  # known to be all of them
+    is_bound: bool = False  # `end` is not before `low`
+
+    @property
+    def high(self) -> Expr:
+        """End of the iterations; never before `low`."""
+        if self.is_bound or self.is_whole or self.end is self.extent:
+            return self.end
+        return maximum(self.low, self.end)
 
     @property
     def count(self) -> Expr:
@@ -47,7 +58,7 @@ class Interval:
         if self.is_whole:
             return as_expr(True)
         start = as_expr(True) if is_const(self.low, 0) else equal(self.low, 0)
-        end = as_expr(True) if self.high is self.extent else equal(self.high, self.extent)
+        end = as_expr(True) if self.end is self.extent else equal(self.high, self.extent)
         return logical_and(start, end)
 
 
@@ -63,10 +74,8 @@ def inside(ctx: LowerContext, start: Expr, extent: Expr, limit: Expr) -> Interva
     starts_inside = ctx.proves(start >= 0)
     ends_inside = ctx.proves(start + extent <= limit)
     low = as_expr(0) if starts_inside else ctx.simplify(minimum(maximum(0, -start), extent))
-    high = extent if ends_inside else ctx.simplify(maximum(low, minimum(extent, limit - start)))
-    if ends_inside and not starts_inside and not ctx.proves(extent >= low):
-        high = maximum(low, extent)
-    return Interval(low, high, extent, starts_inside and ends_inside)
+    end = extent if ends_inside else ctx.simplify(minimum(extent, limit - start))
+    return Interval(low, end, extent, starts_inside and ends_inside)
 
 
 def region_intervals(
@@ -111,10 +120,10 @@ class Names:
         if interval.is_whole:
             return interval
         low = self.bind(f"{name}_low", interval.low)
-        high = interval.high
-        if high is not interval.extent:
-            high = self.bind(f"{name}_high", high)
-        return Interval(low, high, interval.extent, False)
+        if interval.end is interval.extent:
+            return Interval(low, interval.end, interval.extent, False, True)
+        high = Interval(low, interval.end, interval.extent, False).high
+        return Interval(low, self.bind(f"{name}_high", high), interval.extent, False, True)
 
 
 def all_full(intervals: Sequence[Interval]) -> Expr:
@@ -129,5 +138,6 @@ def meet(a: Interval, b: Interval) -> Interval:
     """Iterations that are in both."""
     if a.is_whole or b.is_whole:
         return b if a.is_whole else a
-    low = maximum(a.low, b.low)
-    return Interval(low, maximum(low, minimum(a.high, b.high)), a.extent, False)
+    low = a.low if is_const(b.low, 0) else b.low if is_const(a.low, 0) else maximum(a.low, b.low)
+    end = a.end if b.end is b.extent else b.end if a.end is a.extent else minimum(a.end, b.end)
+    return Interval(low, end, a.extent, False)

@@ -11,8 +11,8 @@
  *   tl_pack_a_strided   (scratch, src, stride_m, stride_k, M, K, valid_m, valid_k)  columns too
  *
  * Strides (in elements) and sizes should be constants; valid_* limit what is read, at run time, may
- * be negative or too large, and what lies beyond becomes zero. src is the address of element (0, 0),
- * which for kinds of two per byte lies at the start of a byte. */
+ * be negative or too large, and what lies beyond becomes zero. src is the address of
+ * element (0, 0), which for kinds of two per byte lies at the start of a byte. */
 #if !defined(TL_FORM)
 #define TL_FORM f32
 #endif
@@ -157,8 +157,7 @@ TL_INLINE void TL_NAME(tl_pack_elements)(TL_ELEM *restrict panel, int64_t width,
 
 #if TL_PASTE2(TL_FORM_ID_, TL_FORM) != 3
 /* A panel of words of four bytes from a source whose k lie side by side: four columns and up to 64
- * words at a time, brought into a buffer first where they are not panel elements, or not all there.
- * */
+ * words at a time, brought into a buffer where they are not panel elements, or not all there. */
 TL_INLINE void TL_NAME(tl_pack_transposed)(TL_ELEM *restrict panel, const void *restrict src,
                                            int64_t first, int64_t stride_n, int64_t K,
                                            int64_t valid_k, int64_t cols) {

@@ -93,8 +93,7 @@
 #define TL_KIND_ID_uint32 5
 #define TL_KIND_ID_float16 6
 
-/* Full unrolling of loops over compile-time ranges: what keeps tiles of accumulators in registers.
- * */
+/* Full unrolling of loops over compile-time ranges: what keeps accumulators in registers. */
 #if defined(__clang__)
 #define TL_UNROLL _Pragma("unroll")
 #else

@@ -5,6 +5,7 @@
  *   tl_ffs_T(x)                      T in uint32, uint64: lowest one bit from 1, 0 for 0
  *   tl_fns(mask, base, offset)       offset-th one bit of a mask from bit base on; all ones: none
  *   tl_wrap_int4(x)  tl_wrap_uint4(x)
+ *   tl_nan_above(x, limit)           float32: NaN where |x| > limit
  *   tl_round_random(x, bits, drop)   float32 without its low `drop` mantissa bits, rounded up with
  *                                    the probability that they stand for */
 #ifndef TL_INTEGER_H
@@ -50,6 +51,10 @@ TL_INLINE uint8_t tl_wrap_uint4(int32_t x) { return (uint8_t)(x & 0xf); }
 TL_INLINE float tl_round_random(float x, uint32_t bits, int drop) {
   const uint32_t u = tl_float32_to_bits(x), mask = (1u << drop) - 1;
   return tl_bits_to_float32((u & 0x7f800000u) == 0x7f800000u ? u : (u + (bits & mask)) & ~mask);
+}
+
+TL_INLINE float tl_nan_above(float x, float limit) {
+  return __builtin_fabsf(x) > limit ? __builtin_nanf("") : x;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Thread pool behind tl_parallel_for (see runtime.h). POSIX threads, C11 atomics; serial on Windows.
+/* Thread pool behind tl_parallel_for (see runtime.h). POSIX, C11 atomics; serial on Windows.
  *
  * One job at a time: its owner is the thread that won `owned`; every other concurrent or nested
  * caller runs its own blocks itself. The gate is one word, `tickets << 16 | active`:

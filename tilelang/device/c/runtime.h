@@ -27,8 +27,7 @@ typedef int (*tl_parallel_for_fn)(tl_block_fn fn, void *args, int64_t num_blocks
  * May be called from any thread at any time, also from inside fn (runs on that thread alone). */
 TL_API int tl_parallel_for(tl_block_fn fn, void *args, int64_t num_blocks, size_t arena_bytes);
 
-/* Threads used by later calls, the caller included; n <= 0 means one per usable CPU (the default).
- * */
+/* Threads used by later calls, the caller included; n <= 0: one per usable CPU (the default). */
 TL_API void tl_set_num_threads(int n);
 TL_API int tl_get_num_threads(void);
 

@@ -31,8 +31,7 @@ TL_INLINE uint64_t tl_float64_to_bits(double x) {
   return bits;
 }
 
-/* ---- own: exponentials ------------------------------------------------------------------------
- * */
+/* ---- own: exponentials ----------------------------------------------------------------------- */
 
 #define TL_ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves a nearby integer in the low bits */
 
@@ -88,12 +87,10 @@ TL_INLINE float tl_exp10_float32(float x) {
   return tl_scale_by_exp2(1.0f + (r * 0x1.26bb1cp+1f + r * q), shifted);
 }
 
-/* ---- own: logarithms --------------------------------------------------------------------------
- * */
+/* ---- own: logarithms ------------------------------------------------------------------------- */
 
 /* x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log_b(x) = e log_b(2) + log_b(e) log(1 + f),
- * each constant in two parts. Right for finite x > 0, denormal or not; the caller handles the rest.
- * */
+ * each constant in two parts. Right for finite x > 0, denormal too; the caller handles the rest. */
 TL_INLINE float tl_log_core(float x, float log2_hi, float log2_lo, float loge_hi, float loge_lo) {
   const int is_tiny = x < 0x1p-126f;
   const uint32_t ix = tl_float32_to_bits(is_tiny ? x * 0x1p23f : x) - 0x3f3504f3u;
@@ -139,8 +136,7 @@ TL_INLINE float tl_log1p_float32(float x) {
   return x == 0.0f ? x : tl_log_edges(u, y);
 }
 
-/* ---- own: sigmoid, tanh, erf ------------------------------------------------------------------
- * */
+/* ---- own: sigmoid, tanh, erf ----------------------------------------------------------------- */
 
 TL_INLINE float tl_sigmoid_float32(float x) {
   const float e = tl_exp_float32(x < 0.0f ? x : -x), s = 1.0f / (1.0f + e);
@@ -184,8 +180,7 @@ TL_INLINE float tl_erf_float32(float x) {
 /* ---- own: circular functions, in double so that one reduction and a short polynomial are exact
  * enough */
 
-/* x = n pi/2 + r, |r| <= pi/4; pi/2 in three parts, so that n times each of the first two is exact.
- * */
+/* x = n pi/2 + r, |r| <= pi/4; pi/2 in three parts, so that n times the first two is exact. */
 TL_INLINE double tl_reduce_by_half_pi(float x, uint32_t *n) {
   const double rounder = 0x1.8p52, shifted = (double)x * 0x1.45f306dc9c883p-1 + rounder;
   const double k = shifted - rounder;
@@ -239,8 +234,7 @@ TL_INLINE double tl_sigmoid_float64(double x) {
 }
 TL_INLINE double tl_exp10_float64(double x) { return __builtin_pow(10.0, x); }
 
-/* ---- the C library's ---------------------------------------------------------------------------
- * */
+/* ---- the C library's ------------------------------------------------------------------------- */
 
 #define TL_LIBM_FLOAT64(name) \
   TL_INLINE double tl_##name##_float64(double x) { return __builtin_##name(x); }

@@ -1,0 +1,1 @@
+"""Makes the modules beside it (`interpreter`) importable from every test folder."""
