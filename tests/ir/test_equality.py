@@ -297,7 +297,6 @@ def test_long_programs_take_linear_time_and_no_stack() -> None:
 def test_equality_is_reflexive_and_renaming_keeps_it(data: st.DataObject) -> None:
     function = data.draw(functions(data.draw(st.sampled_from(["tile", "thread"]))))
     again = Renaming().mutate(function)
-    assert again is not function or not function.params
     assert_equal(function, function)
     assert_equal(function, again)
 

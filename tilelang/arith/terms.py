@@ -166,12 +166,7 @@ def key_of(value: Any) -> Hashable:
         return value
     if isinstance(value, Expr):
         return (type(value), value.dtype, *[key_of(getattr(value, f)) for f in value.fields])
-    return tuple(map(key_of, value)) if isinstance(value, tuple) else (type(value), _identity(value))
-
-
-def _identity(value: Any) -> Hashable:
-    """Buffers and regions stand for themselves; names and numbers for their value."""
-    return value if isinstance(value, (str, int, type(None))) else id(value)
+    return tuple(map(key_of, value)) if isinstance(value, tuple) else (type(value), value)
 
 
 def same(a: Expr, b: Expr) -> bool:

@@ -7,6 +7,7 @@ Memory and everything with effects stand in `c_ops`.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from tilelang.codegen.c_expr import (
@@ -171,9 +172,11 @@ class CArithmetic(CFamilyPrinter):
         if not kind.startswith(("float8_e4m3", "float8_e5m2fnuz")) or kind == "float8_e4m3":
             raise self.error(f"cast: sat=False to {kind} is not available", value.span)
         self.include("integer.h")
-        limit = float(kind.max_value()) * (1 + 2.0 ** -(kind.mantissa_bits + 2))
+        largest = float(kind.max_value())
+        half_step = 2.0 ** (math.frexp(largest)[1] - 2 - kind.mantissa_bits)
+        limit = float_text(largest + half_step, False)
         wide = self.expr(Cast(x, dtype("float32")))
-        return self.decode(kind, self.encode(kind, f"tl_nan_above({wide}, {float_text(limit, False)}f)"))
+        return self.decode(kind, self.encode(kind, f"tl_nan_above({wide}, {limit}f)"))
 
     def call_cast_stochastic(self, value: Call) -> Text:
         x, bits = value.args

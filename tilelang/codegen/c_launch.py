@@ -15,7 +15,7 @@ from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Allocate, Assert, Bind, BufferStore, For, Launch, annotation
 from tilelang.ir.visitor import walk
 
-_CHECKS = ("tl_check_index", "tl_check_written")
+CHECKS = ("tl_check_index", "tl_check_written")
 _WRITING = ("address_of", "access_ptr")  # whoever has the address may write
 
 
@@ -29,14 +29,23 @@ class Pointer:
     is_read_only: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ArenaBuffer:
+    """A buffer in the block's scratch memory."""
+
+    data: Var
+    kind: dtype
+    offset: int  # bytes
+    shares: bool  # other buffers use the same bytes at other times
+
+
 @dataclass(slots=True)
 class KernelFacts:
     """Arguments and memory of one launch."""
 
     pointers: list[Pointer] = field(default_factory=list)
     scalars: list[Var] = field(default_factory=list)
-    arena: list[tuple[Var, dtype, bool]] = field(default_factory=list)  # storage, type, shared
-    arena_offsets: list[tuple[Var, dtype, int]] = field(default_factory=list)
+    arena: list[ArenaBuffer] = field(default_factory=list)
     can_fault: bool = False
     uses_rng: bool = False
 
@@ -83,7 +92,7 @@ def _look_at(node: object, uses: _Uses, facts: KernelFacts) -> None:
         uses.bound.add(node.var)
     elif isinstance(node, Allocate):
         _allocate(node, uses, facts)
-    elif isinstance(node, Assert) or (isinstance(node, Call) and node.op in _CHECKS):
+    elif isinstance(node, Assert) or (isinstance(node, Call) and node.op in CHECKS):
         facts.can_fault = True
     if isinstance(node, Call) and node.op.startswith("rng_"):
         facts.uses_rng = True
@@ -107,5 +116,4 @@ def _allocate(node: Allocate, uses: _Uses, facts: KernelFacts) -> None:
     offset = annotation(node.annotations, ARENA_OFFSET)
     if isinstance(offset, int):
         shares = bool(annotation(node.annotations, SHARES_ARENA, False))
-        facts.arena.append((buffer.data, buffer.dtype, shares))
-        facts.arena_offsets.append((buffer.data, buffer.dtype, offset))
+        facts.arena.append(ArenaBuffer(buffer.data, buffer.dtype, offset, shares))

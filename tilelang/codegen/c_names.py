@@ -53,6 +53,12 @@ class Names:
         name = self._names[var] = self.fresh(var.name)
         return name
 
+    def fresh_forever(self, var: Var) -> str:
+        """As `define`, for a name that stays taken when its block ends."""
+        name = self.define(var)
+        self._scopes[-1].remove(name)
+        return name
+
     def of(self, var: Var) -> str:
         """The name of a variable that has been declared."""
         assert var in self._names, f"`{var.name}` is used before it is declared"

@@ -113,7 +113,8 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _run_functions(names: dict[str, Any], prefixes: tuple[str, ...]) -> None:
     for name, function in names.items():
-        if name.startswith(prefixes) and inspect.isfunction(function):
+        own = inspect.isfunction(function) and function.__module__ == names["__name__"]
+        if own and name.startswith(prefixes):
             value = function()
             if value is not None and _is_wanted(name):
                 _record(name, value)
