@@ -30,7 +30,7 @@ _INTERNAL = (
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of the user's source. Lines count from 1, columns from 1; `end_column` is exclusive."""
+    """A stretch of the user's source. Lines and columns count from 1; `end_column` is exclusive."""
 
     file: str
     line: int
@@ -46,7 +46,7 @@ class Span:
         return linecache.getline(self.file, self.line).rstrip("\n")
 
     def text(self) -> str:
-        """The characters covered, when they stand on one line; otherwise the rest of the first line."""
+        """The characters covered, if they stand on one line, or the rest of the first line."""
         line = self.source_line()
         end = self.end_column if self.end_line in (None, self.line) else None
         return line[self.column - 1 : None if end is None else end - 1]

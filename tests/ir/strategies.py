@@ -342,7 +342,32 @@ def _launch(draw: st.DrawFn, scope: Scope, depth: int) -> Stmt:
     return Launch(grid_vars, grid, thread_vars, threads, body, annotations)
 
 
+@st.composite
+def known_tile_ops(draw: st.DrawFn, scope: Scope) -> TileOp:
+    """Operations of the language: their operand names, over regions that may or may not fit."""
+
+    def operands(**accesses: Any) -> tuple[TileOperand, ...]:
+        return tuple(TileOperand(n, draw(regions(scope)), a) for n, a in accesses.items())
+
+    match draw(st.integers(0, 2)):
+        case 0:
+            return TileOp("copy", operands(src="r", dst="w"))
+        case 1:
+            (target,) = operands(dst="w")
+            kind = target.region.buffer.dtype
+            value = draw(constants(kind) | exprs(scope, kind, 1))
+            return TileOp("fill", (target,), (("value", value),))
+        case _:
+            clear = draw(exprs(scope, dtype("bool"), 1))
+            flags = tuple((f"transpose_{x}", draw(st.booleans())) for x in "AB")
+            policy = (("policy", draw(st.integers(0, 3))),)
+            three = operands(A="r", B="r", C="rw")
+            return TileOp("gemm", three, (("clear_accum", clear),), (*flags, *policy))
+
+
 def _tile_op(draw: st.DrawFn, scope: Scope, depth: int) -> Stmt:
+    if draw(st.booleans()):
+        return draw(known_tile_ops(scope))
     operands = tuple(
         TileOperand(f"operand{k}", draw(regions(scope)), draw(st.sampled_from(["r", "w", "rw"])))
         for k in range(draw(st.integers(1, 3)))

@@ -62,13 +62,14 @@ class Renaming(Unfolded):
     mutate_Var = fresh
 
     def map_buffer(self, buffer: Buffer) -> Buffer:
+        strides = buffer.declared_strides
         if buffer not in self.buffers:
             self.buffers[buffer] = Buffer(
                 buffer.name + "_renamed",
                 tuple(self.extent(e) for e in buffer.shape),
                 buffer.dtype,
                 buffer.scope(),
-                strides=buffer.declared_strides and tuple(map(self.extent, buffer.declared_strides)),
+                strides=None if strides is None else tuple(map(self.extent, strides)),
                 data=self.fresh(buffer.data),
                 elem_offset=self.extent(buffer.elem_offset),
             )
@@ -213,8 +214,8 @@ def test_shape_symbols_are_bound_by_the_parameters() -> None:
 @pytest.mark.parametrize(
     ("a", "b"),
     [
-        (1, True), (0, False), (1, 1.0), ("1", 1), ((1,), (1, 1)), (0.0, -0.0), ("float32", dtype("float32")),
-        (None, 0), ((), None),
+        (1, True), (0, False), (1, 1.0), ("1", 1), ((1,), (1, 1)), (0.0, -0.0), (None, 0),
+        ("float32", dtype("float32")), ((), None),
     ],
 )  # fmt: skip
 def test_annotation_values_differ(a: Any, b: Any) -> None:

@@ -113,7 +113,7 @@ def _copy() -> TileOp:
         (While(b, Break()), "while x < y"),
         (If(b, Break(), Continue()), "if x < y"),
         (Assert(b, "no"), "assert x < y, 'no'"),
-        (Attr("use_swizzle", (8, "row"), Break()), "attr use_swizzle=(8, row)"),
+        (Attr("use_swizzle", (8, "row"), Break()), "attr use_swizzle=(8, 'row')"),
         (Attr("layouts", ((S, x),), Break()), "attr layouts=((S, x),)"),
         (
             Launch((x,), (n,), (y, z, y), (as_expr(128), as_expr(1), as_expr(1)), Break()),
@@ -196,8 +196,7 @@ def test_every_node_has_one_line(data: st.DataObject) -> None:
     function = data.draw(functions())
     for item in walk(function):
         text = to_text(item)
-        assert text or (isinstance(item, Var) and not item.name)
-        assert "\n" not in text or "\\n" in text
+        assert "\n" not in text
         assert not text.startswith("<"), "every class has a text"
     extra = data.draw(exprs(Scope(vars=[x]), dtype("float32")))
     assert to_text(extra)

@@ -142,7 +142,8 @@ FAULTS: list[tuple[str, str, str, Callable[[], PrimFunc]]] = [
         (Var("b"),), (as_expr(1.0),), (Var("x"), Var("y"), Var("z")), (ONE,) * 3, Seq(())))),
     ("allocation", "is not a constant", "tile", lambda: program(
         Allocate(Buffer("S", (X, 4), scope=SHARED)))),
-    ("allocation", "extent of 0", "tile", lambda: program(Allocate(Buffer("S", (0,), scope=SHARED)))),
+    ("allocation", "extent of 0", "tile", lambda: program(
+        Allocate(Buffer("S", (0,), scope=SHARED)))),
     ("annotation", "'num_stage'", "tile", lambda: program(
         loop(Seq(()), annotations=(("num_stage", 2),)))),
     ("annotation", "'nonsense'", "tile", lambda: program(Attr("nonsense", 1, Seq(())))),

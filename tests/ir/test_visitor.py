@@ -52,7 +52,8 @@ def test_walk_goes_down_in_program_order() -> None:
     program = Seq((If(ir.less(x, y), COPY), Evaluate(x)))
     kinds = [type(n).__name__ for n in walk(program)]
     assert kinds == [
-        "Seq", "If", "LT", "Var", "Var", "BufferStore", "BufferLoad", "Var", "Var", "Evaluate", "Var",
+        "Seq", "If", "LT", "Var", "Var", "BufferStore", "BufferLoad", "Var", "Var", "Evaluate",
+        "Var",
     ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ TL_API void tl_set_runtime(void *parallel_for) {
   tl_run_blocks = (tl_parallel_for_fn)parallel_for;
 }"""
 _AXES = "xyz"
-_OWN_NAMES = "args code fault rng block arena begin end a done tl_run_blocks".split()
+_OWN_NAMES = ("args", "code", "fault", "rng", "tl_run_blocks")
 
 
 def print_c(func: PrimFunc, target: Any = None) -> str:

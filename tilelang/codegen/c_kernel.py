@@ -200,7 +200,10 @@ def can_be_simd(loop: S.For) -> bool:
             return False
         if isinstance(node, S.BufferStore) and node.buffer.dtype.bits == 4:
             return False
-        if isinstance(node, Call):
-            if effect_of(node.op) is not Effect.PURE or node.op == "call_pure_extern":
-                return False
+        if isinstance(node, Call) and not _is_inlined(node.op):
+            return False
     return True
+
+
+def _is_inlined(op: str) -> bool:
+    return effect_of(op) is Effect.PURE and op != "call_pure_extern"

@@ -1,11 +1,11 @@
 """What a program is: types, expressions, buffers, statements, tile operations, functions.
 
-The public names of the IR. Printing whole functions (`ir.script`) loads on first use, through
+The public names of the IR. Names that are also modules stay modules: `ir.dtype.dtype`,
+`ir.verify.verify`. Printing whole functions (`ir.script`) loads on first use, through
 `PrimFunc.script()`.
 """
 
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.dtype import dtype
 from tilelang.ir.equality import structural_equal, structural_hash
 from tilelang.ir.expr import (
     EQ,
@@ -71,7 +71,7 @@ from tilelang.ir.stmt import (
     seq,
 )
 from tilelang.ir.tile import TileOp, TileOperand
-from tilelang.ir.verify import VerificationError, verify
+from tilelang.ir.verify import VerificationError
 from tilelang.ir.visitor import Mutator, Visitor, substitute, walk
 
 __all__ = [
@@ -81,7 +81,6 @@ __all__ = [
     "FloatImm", "FloorDiv", "FloorMod", "For", "IRModule", "If", "IntImm", "Launch", "Let",
     "LoopKind", "Max", "Min", "Mul", "Mutator", "Node", "Not", "Or", "PrimFunc", "Ramp", "Range",
     "Select", "Seq", "ShiftLeft", "ShiftRight", "Stmt", "StringImm", "Sub", "TileOp",
-    "TileOperand", "TruncDiv", "TruncMod", "Var", "VerificationError", "Visitor", "While", "dtype",
-    "replace", "seq", "structural_equal", "structural_hash", "substitute", "to_text", "verify",
-    "walk",
+    "TileOperand", "TruncDiv", "TruncMod", "Var", "VerificationError", "Visitor", "While",
+    "replace", "seq", "structural_equal", "structural_hash", "substitute", "to_text", "walk",
 ]  # fmt: skip

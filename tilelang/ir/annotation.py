@@ -1,4 +1,4 @@
-"""Keys of loop, launch, attribute and allocation annotations: one constant, one meaning, one value type."""
+"""Keys of loop, launch, attribute and allocation annotations: one constant, one meaning each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratc
 SHARES_ARENA = "shares_arena"  # bool: other buffers use the same bytes at other times
 
 # Attr: `value` speaks of `body`
-COLLECTIVE = "collective"  # bool: under a condition on the thread index; all its threads run it as one
+COLLECTIVE = "collective"  # bool: under a condition on the thread index; its threads run it as one
 IN_RANGE = "in_range"  # bool: accesses in the body lie inside their buffers; no guard is added
 SAFE_VALUE = "safe_value"  # tuple[tuple[Buffer, Expr], ...]: what out-of-bounds reads deliver
 LAYOUTS = "layouts"  # tuple[tuple[Buffer, Layout], ...]: user-chosen physical layouts

@@ -76,7 +76,16 @@ class Buffer(Operand):
         span: where the user allocated or declared it.
     """
 
-    __slots__ = ("_scope", "data", "declared_strides", "dtype", "elem_offset", "name", "shape", "span")
+    __slots__ = (
+        "_scope",
+        "data",
+        "declared_strides",
+        "dtype",
+        "elem_offset",
+        "name",
+        "shape",
+        "span",
+    )
 
     def __init__(
         self,
@@ -95,10 +104,14 @@ class Buffer(Operand):
         self.shape: tuple[Extent, ...] = tuple(_extent(e, name) for e in extents)
         self.dtype = _dtype(dtype)
         self._scope = scope
-        self.declared_strides = None if strides is None else tuple(_extent(s, name) for s in strides)
+        self.declared_strides = (
+            None if strides is None else tuple(_extent(s, name) for s in strides)
+        )
         if self.declared_strides is not None and len(self.declared_strides) != len(self.shape):
             raise ShapeError(
-                f"{name}: {len(self.declared_strides)} strides for a shape of rank {len(self.shape)}", span
+                f"{name}: {len(self.declared_strides)} strides for a shape "
+                f"of rank {len(self.shape)}",
+                span,
             )
         self.elem_offset: Extent = _extent(elem_offset, name)
         self.data = data if data is not None else Var(name, HANDLE)
@@ -115,7 +128,11 @@ class Buffer(Operand):
     @property
     def strides(self) -> tuple[Extent, ...]:
         """Elements between neighbours along each axis."""
-        return self.declared_strides if self.declared_strides is not None else row_major_strides(self.shape)
+        return (
+            self.declared_strides
+            if self.declared_strides is not None
+            else row_major_strides(self.shape)
+        )
 
     @property
     def is_shared(self) -> bool:
@@ -135,7 +152,11 @@ class Buffer(Operand):
         """Product of the extents."""
         total: Extent = 1
         for extent in self.shape:
-            total = extent_of(mul(total, extent)) if isinstance(total, Expr) or isinstance(extent, Expr) else total * extent
+            total = (
+                extent_of(mul(total, extent))
+                if isinstance(total, Expr) or isinstance(extent, Expr)
+                else total * extent
+            )
         return total
 
     def as_load(self) -> Expr:
@@ -148,7 +169,7 @@ class Buffer(Operand):
         )
 
     def __getitem__(self, index: Any) -> Expr | BufferRegion:
-        """`A[i, j]` an element, any slice in the index a region; constant negatives count from the end.
+        """`A[i, j]` an element, with any slice a region; constant negatives count from the end.
 
         Raises:
             ShapeError: for a wrong number of indices.
@@ -169,7 +190,9 @@ class Buffer(Operand):
         return BufferRegion(self, tuple(_range(self, d, i) for d, i in enumerate(items)))
 
     def __iter__(self) -> Any:
-        raise LanguageError(f"`{self.name}` is a buffer; iterate with T.Parallel or T.serial over its extents")
+        raise LanguageError(
+            f"`{self.name}` is a buffer; iterate with T.Parallel or T.serial over its extents"
+        )
 
     def __repr__(self) -> str:
         return f"{self.name}: {describe(self)}"
@@ -178,7 +201,8 @@ class Buffer(Operand):
         if self.is_var:
             return bool(self.as_load())
         raise ArgumentTypeError(
-            f"`{self.name}` is a buffer and cannot be a condition", hint=f"test an element: {self.name}[...] != 0"
+            f"`{self.name}` is a buffer and cannot be a condition",
+            hint=f"test an element: {self.name}[...] != 0",
         )
 
     def region(self) -> BufferRegion:
@@ -253,18 +277,23 @@ def _expand_ellipsis(items: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
 
 def normalize_index(buffer: Buffer, axis: int, index: Any) -> Expr:
     """One scalar or vector index as an expression; constants are checked and wrapped."""
-    if isinstance(index, float) or not (isinstance(index, (int, Operand)) or hasattr(index, "__index__")):
+    if isinstance(index, float) or not (
+        isinstance(index, (int, Operand)) or hasattr(index, "__index__")
+    ):
         raise ArgumentTypeError(f"`{buffer.name}` is indexed with {index!r}, expected an integer")
     value = as_expr(index if isinstance(index, (int, Operand)) else int(index))
     if not (value.dtype.is_int or value.dtype.is_bool):
-        raise ArgumentTypeError(f"`{buffer.name}` is indexed with `{value}`, a {value.dtype}, expected an integer")
+        raise ArgumentTypeError(
+            f"`{buffer.name}` is indexed with `{value}`, a {value.dtype}, expected an integer"
+        )
     extent = buffer.shape[axis]
-    if isinstance(value, IntImm) and isinstance(extent, int):
-        if not -extent <= value.value < extent:
-            raise IndexRangeError(
-                f"index {value.value} is outside axis {axis} of `{buffer.name}`, which has {extent} elements",
-                notes=[Note(buffer.span, "allocated here")] if buffer.span else (),
-            )
+    is_known = isinstance(value, IntImm) and isinstance(extent, int)
+    if is_known and not -extent <= const_value(value) < extent:  # type: ignore[operator]
+        raise IndexRangeError(
+            f"index {value} is outside axis {axis} of `{buffer.name}`, "
+            f"which has {extent} elements",
+            notes=[Note(buffer.span, "allocated here")] if buffer.span else (),
+        )
     if isinstance(value, IntImm) and value.value < 0:
         return add(value, as_expr(extent))
     if value.dtype.lanes > 1 and not _is_nonnegative_ramp(value):
@@ -300,7 +329,8 @@ def _range(buffer: Buffer, axis: int, item: Any) -> Range:
         end = const_value(stop)
         if start.value > extent or (end is not None and end > extent):
             raise IndexRangeError(
-                f"the slice {start}:{stop} is outside axis {axis} of `{buffer.name}`, which has {extent} elements",
+                f"the slice {start}:{stop} is outside axis {axis} of `{buffer.name}`, "
+                f"which has {extent} elements",
                 notes=[Note(buffer.span, "allocated here")] if buffer.span else (),
             )
     return Range(start, length)
@@ -315,7 +345,9 @@ def slice_length(start: Expr, stop: Expr) -> Expr:
             if term is None:
                 offset += coefficient
                 continue
-            key = next((k for k, (t, _) in symbolic.items() if _equal_terms(t, term)), len(symbolic))
+            key = next(
+                (k for k, (t, _) in symbolic.items() if _equal_terms(t, term)), len(symbolic)
+            )
             entry = symbolic.setdefault(key, [term, 0])
             entry[1] += coefficient
     if all(coefficient == 0 for _, coefficient in symbolic.values()):

@@ -7,12 +7,12 @@
     BinaryOp := Add | Sub | Mul | Div | FloorDiv | FloorMod | TruncDiv | TruncMod | Min | Max
           | EQ | NE | LT | LE | GT | GE | And | Or
           | ShiftLeft | ShiftRight | BitAnd | BitOr | BitXor
-    BufferRegion(buffer, ranges)    a buffer with a Range per axis; not an Expr, but usable as a vector
+    BufferRegion(buffer, ranges)    a buffer with a Range per axis; no Expr, but usable as a vector
     Range(start, extent)
 
-Users and passes build expressions with Python operators and with the functions of this module, which
-convert operands to one type and fold constants. Folding and the trivial integer identities are all
-they do; `arith` knows the rest.
+Users and passes build expressions with Python operators and with the functions of this module. They
+convert operands to one type, fold constants and apply trivial integer identities; `arith` knows the
+rest.
 
 `Div` is real division of floats. `FloorDiv`/`FloorMod` round towards minus infinity, `TruncDiv`/
 `TruncMod` towards zero. Integer arithmetic does not overflow by contract. `Select` evaluates both
@@ -171,7 +171,7 @@ class Operand:
 
 
 class Expr(Operand, Node):
-    """A value. `dtype` is its element type with lanes: a declared field, or derived on construction."""
+    """A value. `dtype` is its element type with lanes: a declared field, or derived when built."""
 
     __slots__ = ("dtype",)
     dtype: dtype
@@ -187,7 +187,9 @@ class Expr(Operand, Node):
         )
 
     def __index__(self) -> int:
-        raise ArgumentTypeError(f"`{self}` is not a constant, so Python cannot use it as an integer")
+        raise ArgumentTypeError(
+            f"`{self}` is not a constant, so Python cannot use it as an integer"
+        )
 
     def __int__(self) -> int:
         return self.__index__()
@@ -259,7 +261,9 @@ class BinaryOp(Expr):
     b: Expr
 
     def __post_init__(self) -> None:
-        assert self.a.dtype == self.b.dtype, f"{type(self).__name__}: {self.a.dtype} and {self.b.dtype}"
+        assert self.a.dtype == self.b.dtype, (
+            f"{type(self).__name__}: {self.a.dtype} and {self.b.dtype}"
+        )
         self.dtype = BOOL.with_lanes(self.a.dtype.lanes) if self.is_predicate else self.a.dtype
 
 
@@ -347,7 +351,9 @@ class EQ(Comparison):
     __slots__ = ()
     symbol = "=="
 
-    def __bool__(self) -> bool:  # Python asks for the truth of `a == b` in `in`, list comparison, assert
+    def __bool__(
+        self,
+    ) -> bool:  # Python asks for the truth of `a == b` in `in`, list comparison, assert
         return _same(self.a, self.b)
 
 
@@ -531,7 +537,7 @@ def _is_expr_like(value: object) -> bool:
 
 
 def as_expr(value: Any) -> Expr:
-    """`value` as an expression: numbers become int32 (int64 when too large), float32 or bool constants.
+    """`value` as an expression: numbers become int32 (int64 when too large), float32 or bool.
 
     Raises:
         ArgumentTypeError: for anything that is neither a number nor stands for an expression.
@@ -550,7 +556,9 @@ def as_expr(value: Any) -> Expr:
         return StringImm(str(value))
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # NumPy scalars
         return as_expr(value.item())
-    raise ArgumentTypeError(f"expected a number or an expression, got {type(value).__name__} {value!r}")
+    raise ArgumentTypeError(
+        f"expected a number or an expression, got {type(value).__name__} {value!r}"
+    )
 
 
 def constant(value: Number, kind: dtype | str) -> Expr:
@@ -620,10 +628,14 @@ def _common(a: ExprLike, b: ExprLike) -> tuple[Expr, Expr]:
     if isinstance(a, (bool, int, float)) != isinstance(b, (bool, int, float)):
         if isinstance(a, (bool, int, float)):
             y = as_expr(b)
-            return _literal(a, y.dtype), y if not _needs_float(a, y.dtype) else cast(y, FLOAT32.with_lanes(y.dtype.lanes))
+            return _literal(a, y.dtype), y if not _needs_float(a, y.dtype) else cast(
+                y, FLOAT32.with_lanes(y.dtype.lanes)
+            )
         x = as_expr(a)
         assert isinstance(b, (bool, int, float))
-        return x if not _needs_float(b, x.dtype) else cast(x, FLOAT32.with_lanes(x.dtype.lanes)), _literal(b, x.dtype)
+        return x if not _needs_float(b, x.dtype) else cast(
+            x, FLOAT32.with_lanes(x.dtype.lanes)
+        ), _literal(b, x.dtype)
     x, y = as_expr(a), as_expr(b)
     if x.dtype == y.dtype:
         return x, y
@@ -641,7 +653,11 @@ def _literal(value: Number, kind: dtype) -> Expr:
     if _needs_float(value, kind):
         return constant(value, FLOAT32.with_lanes(kind.lanes))
     if kind.is_bool and not isinstance(value, bool):
-        return constant(value, INT32.with_lanes(kind.lanes)) if value not in (0, 1) else constant(value, kind)
+        return (
+            constant(value, INT32.with_lanes(kind.lanes))
+            if value not in (0, 1)
+            else constant(value, kind)
+        )
     if kind.kind in ("handle", "void"):
         raise DTypeError(f"a {kind} value takes no part in arithmetic")
     return constant(value, kind)
@@ -725,7 +741,7 @@ def _is_zero_int(value: Any) -> bool:
 
 
 def _keeps_type(value: Any, other: Any) -> bool:
-    """Whether an integer expression `value` keeps its type when combined with the constant `other`."""
+    """Whether an integer expression `value` keeps its type beside the constant `other`."""
     if not isinstance(value, Operand):
         return False
     kind = as_expr(value).dtype
@@ -760,7 +776,11 @@ def _integer_division(
             return call("floor", div(x, y), dtype=x.dtype)
         if kind is FloorMod:
             return x - y * call("floor", div(x, y), dtype=x.dtype)
-        return call("fmod", x, y, dtype=x.dtype) if kind is TruncMod else call("trunc", div(x, y), dtype=x.dtype)
+        return (
+            call("fmod", x, y, dtype=x.dtype)
+            if kind is TruncMod
+            else call("trunc", div(x, y), dtype=x.dtype)
+        )
     if is_const(y, 0):
         raise ArithmeticFault(f"`{x}` is divided by constant zero")
     if is_const(y, 1) and not is_const(x):
@@ -859,7 +879,8 @@ def _require_bits(*values: Expr) -> None:
     for value in values:
         if not (value.dtype.is_int or value.dtype.is_bool):
             raise DTypeError(
-                f"bit operations need integers, got {value.dtype} `{value}`", hint="use T.reinterpret"
+                f"bit operations need integers, got {value.dtype} `{value}`",
+                hint="use T.reinterpret",
             )
 
 
@@ -915,12 +936,14 @@ def negate(a: ExprLike) -> Expr:
     if isinstance(x, FloatImm):
         return FloatImm(-x.value, x.dtype)
     if x.dtype.is_float:
-        return Mul(x, constant(-1.0, x.dtype)) if x.dtype.lanes > 1 else call("neg", x, dtype=x.dtype)
+        return (
+            Mul(x, constant(-1.0, x.dtype)) if x.dtype.lanes > 1 else call("neg", x, dtype=x.dtype)
+        )
     return sub(constant(0, x.dtype), x)
 
 
 def cast(value: ExprLike, kind: dtype | str) -> Expr:
-    """`value` converted to `kind`; constants are converted now, scalars broadcast to vector kinds."""
+    """`value` converted to `kind`; constants convert now, scalars broadcast to vector kinds."""
     kind = dtype(kind)
     x = as_expr(value)
     if x.dtype == kind:
@@ -935,7 +958,11 @@ def cast(value: ExprLike, kind: dtype | str) -> Expr:
         if kind.is_float:
             return FloatImm(_round_float(float(x.value), kind), kind)
         return constant(bool(x.value), kind) if kind.is_bool else IntImm(_wrap(x.value, kind), kind)
-    if isinstance(x, FloatImm) and kind.is_float and (kind.bits >= x.dtype.bits or kind in _ROUNDABLE):
+    if (
+        isinstance(x, FloatImm)
+        and kind.is_float
+        and (kind.bits >= x.dtype.bits or kind in _ROUNDABLE)
+    ):
         return FloatImm(_round_float(x.value, kind), kind)
     return Cast(x, kind)
 
@@ -945,8 +972,9 @@ _ROUNDABLE = ("float32", "float16", "bfloat16")
 
 # How each operator is built, with folding.
 FOLDING: dict[type[BinaryOp], Callable[[Any, Any], Expr]] = {
-    Add: add, Sub: sub, Mul: mul, Div: div, FloorDiv: floordiv, FloorMod: floormod, TruncDiv: truncdiv,
-    TruncMod: truncmod, Min: minimum, Max: maximum, EQ: equal, NE: not_equal, LT: less, LE: less_equal,
+    Add: add, Sub: sub, Mul: mul, Div: div, FloorDiv: floordiv, FloorMod: floormod,
+    TruncDiv: truncdiv, TruncMod: truncmod, Min: minimum, Max: maximum, EQ: equal, NE: not_equal,
+    LT: less, LE: less_equal,
     GT: greater, GE: greater_equal, And: logical_and, Or: logical_or, ShiftLeft: shift_left,
     ShiftRight: shift_right, BitAnd: bitwise_and, BitOr: bitwise_or, BitXor: bitwise_xor,
 }  # fmt: skip

@@ -24,7 +24,7 @@ GLOBAL_SYMBOL = "global_symbol"  # str: exported name
 
 @node
 class PrimFunc(Node):
-    """A kernel function: parameters in call order (buffers, scalar and pointer variables) and a body."""
+    """A kernel function: parameters in call order (buffers, scalars, pointers) and a body."""
 
     name: str
     params: tuple[Parameter, ...]
@@ -67,7 +67,9 @@ class IRModule:
     __slots__ = ("attributes", "functions")
 
     def __init__(
-        self, functions: Mapping[Any, PrimFunc] | PrimFunc | None = None, attributes: Annotations = ()
+        self,
+        functions: Mapping[Any, PrimFunc] | PrimFunc | None = None,
+        attributes: Annotations = (),
     ) -> None:
         if isinstance(functions, PrimFunc):
             functions = {functions.name: functions}

@@ -40,7 +40,7 @@ N = TypeVar("N", bound=Node)
 
 @dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
 def node(cls: type[T]) -> type[T]:
-    """Make `cls` a node. Zero-argument `super()` does not work in its methods (slots rebuild the class)."""
+    """Make `cls` a node. As slots rebuild the class, `super()` needs its arguments in methods."""
     made: Any = dataclasses.dataclass(eq=False, repr=False, slots=True)(cls)
     made.fields = tuple(f.name for f in dataclasses.fields(made) if f.name != "span")
     return made

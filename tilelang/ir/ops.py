@@ -1,7 +1,7 @@
 """What each operation name of a `Call` means to the compiler: has it effects, may it be moved.
 
-Printers know how a name is written on their target; this table is what passes ask. An operation that
-is not listed here is treated as having effects.
+Printers know how a name is written on their target; this table is what passes ask. An operation
+that is not listed here is treated as having effects.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ class Effect(Enum):
 
 
 _UNARY_FLOAT = (
-    "acos acosh asin asinh atan atanh ceil cos cosh erf exp exp2 exp10 floor log log1p log2 log10 "
-    "nearbyint round rsqrt sigmoid sin sinh sqrt tan tanh trunc fast_exp fast_exp10 fast_log fast_log2 "
-    "fast_log10 fast_sin fast_cos fast_tan fast_rcp round_away"
-).split()
+    "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "exp2",
+    "exp10", "floor", "log", "log1p", "log2", "log10", "nearbyint", "round", "rsqrt", "sigmoid",
+    "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "fast_exp", "fast_exp10", "fast_log",
+    "fast_log2", "fast_log10", "fast_sin", "fast_cos", "fast_tan", "fast_rcp", "round_away",
+)  # fmt: skip
 _PURE = (
-    "abs neg atan2 copysign fmod hypot ldexp nextafter pow isnan isinf isfinite popcount clz ffs fns "
-    "if_then_else reinterpret make_vector extract_lane shuffle likely max_nan min_nan fma "
-    "ieee_add ieee_sub ieee_mul ieee_fdiv ieee_fmaf ieee_frcp ieee_fsqrt ieee_frsqrt "
-    "add2 sub2 mul2 fma2 max2 min2 abs2 call_pure_extern cast_saturate cast_stochastic undef dp4a "
-    "address_of access_ptr handle_add_byte_offset"
-).split()
-_READ = "any_of all_of atomic_load ldg lane_id warp_id thread_extent clock activemask".split()
+    "abs", "neg", "atan2", "copysign", "fmod", "hypot", "ldexp", "nextafter", "pow", "isnan",
+    "isinf", "isfinite", "popcount", "clz", "ffs", "fns", "if_then_else", "reinterpret",
+    "make_vector", "extract_lane", "shuffle", "likely", "max_nan", "min_nan", "fma", "ieee_add",
+    "ieee_sub", "ieee_mul", "ieee_fdiv", "ieee_fmaf", "ieee_frcp", "ieee_fsqrt", "ieee_frsqrt",
+    "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2", "call_pure_extern", "cast_saturate",
+    "cast_stochastic", "undef", "dp4a", "address_of", "access_ptr", "handle_add_byte_offset",
+)  # fmt: skip
+_READ = (
+    "any_of", "all_of", "atomic_load", "ldg", "lane_id", "warp_id", "thread_extent", "clock",
+    "activemask",
+)  # fmt: skip
 
 EFFECTS: dict[str, Effect] = {
     **dict.fromkeys([*_UNARY_FLOAT, *_PURE], Effect.PURE),

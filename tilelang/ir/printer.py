@@ -217,7 +217,9 @@ def _value_text(value: Any) -> str:
     if isinstance(value, tuple):
         items = ", ".join(map(_value_text, value))
         return f"({items},)" if len(value) == 1 else f"({items})"
-    return to_text(value) if isinstance(value, Node) else str(value)
+    if isinstance(value, Node):
+        return to_text(value)
+    return repr(value) if type(value) is str else str(value)
 
 
 def _pairs(prefix: str, pairs: tuple[tuple[str, Any], ...]) -> str:

@@ -43,7 +43,9 @@ from tilelang.ir.script_surface import (
     is_run_time_bool,
     loop_keywords,
     makes_kernel,
+    makes_swizzle,
 )
+from tilelang.ir.script_tile import tile_call
 from tilelang.ir.stmt import (
     Allocate,
     Annotations,
@@ -121,7 +123,8 @@ class _FunctionScript:
         self.depth -= 1
         if self.name != function.name:
             self._line(f"{self.name} = G.renamed({self.name}, {function.name!r})")
-        return "\n".join([*symbols, *self.lines]) + "\n"
+        head = [*symbols, "", ""] if symbols else []
+        return "\n".join([*head, *self.lines]) + "\n"
 
     def _symbols(self, function: PrimFunc) -> Iterator[str]:
         """Declarations of everything that no parameter, statement or allocation brings."""
@@ -214,8 +217,7 @@ class _FunctionScript:
             case Assert():
                 self._assert(stmt)
             case Attr():
-                self._line(f"with G.attribute({stmt.key!r}, {e.value(stmt.value)}):")
-                self._nested(stmt.body, (*path, (position, "body")))
+                self._attribute(stmt, following is None, (*path, (position, "body")))
             case Launch():
                 self._launch(stmt, path, position)
             case TileOp():
@@ -305,7 +307,24 @@ class _FunctionScript:
         else:
             self._line(f"G.assert_({condition}, {stmt.message!r})")
 
+    def _attribute(self, stmt: Attr, is_last: bool, path: Path) -> None:
+        value = self.exprs.value(stmt.value)
+        if not is_last:
+            self._line(f"with G.attribute({stmt.key!r}, {value}):")
+            self._nested(stmt.body, path)
+            return
+        if makes_swizzle(stmt):
+            panel, order = stmt.value  # type: ignore[misc]
+            self._line(f"T.use_swizzle({panel!r}, {order!r})")
+        else:
+            self._line(f"T.block_attr({{{stmt.key!r}: {value}}})")
+        self._block(stmt.body, path)  # the statement form covers the rest of the block
+
     def _tile_op(self, stmt: TileOp) -> None:
+        call = tile_call(self.exprs, stmt)
+        if call is not None:
+            self._line(call)
+            return
         operands = "".join(f"{self._operand(o)}, " for o in stmt.operands)
         values = "".join(f"({n!r}, {self.exprs.plain(v)}), " for n, v in stmt.values)
         parts = [repr(stmt.op), f"operands=({operands.rstrip(' ')})"]

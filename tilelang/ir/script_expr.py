@@ -331,13 +331,15 @@ class ScriptExprs(ExprPrinter):
         """A layout as the function that makes it."""
         names = [self.names.declare(v) for v in layout.variables]
         place = f"[{', '.join(self.expr(e) for e in layout.forward)}]"
-        if type(layout).__name__ == "Layout":
-            return f"T.Layout({list(layout.shape)}, lambda {', '.join(names)}: {place})"
-        if layout.num_replicas > 1:
-            names.append(self.names.declare(layout.rep))
-        body = f"({self.expr(layout.thread)}, {place})"
-        extra = f", replicate={layout.num_replicas}" if layout.num_replicas > 1 else ""
-        return f"T.Fragment({list(layout.shape)}, lambda {', '.join(names)}: {body}{extra})"
+        kind, body, extra = "T.Layout", place, ""
+        if type(layout).__name__ == "Fragment":
+            kind = "T.Fragment"
+            if layout.num_replicas > 1:
+                names.append(self.names.declare(layout.rep))
+                extra = f", replicate={layout.num_replicas}"
+            body = f"({self.expr(layout.thread)}, {place})"
+        self.names.taken.difference_update(names)  # known inside the lambda only
+        return f"{kind}({list(layout.shape)}, lambda {', '.join(names)}: {body}{extra})"
 
 
 def _attempt(build: Callable[[], Any]) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tilelang.ir.annotation import SWIZZLE
 from tilelang.ir.buffer import GLOBAL, SHARED_DYN, Buffer
 from tilelang.ir.expr import INT32, Expr, IntImm, const_value, is_const
-from tilelang.ir.stmt import For, Launch, LoopKind
+from tilelang.ir.stmt import Attr, For, Launch, LoopKind
 
 LOOP_FUNCTIONS = {
     LoopKind.SERIAL: "serial",
@@ -68,6 +69,15 @@ def makes_kernel(stmt: Launch) -> bool:
 def _is_thread_count(extent: Expr) -> bool:
     number = const_value(extent)
     return number is None or (extent.dtype == INT32 and number > 0)
+
+
+def makes_swizzle(stmt: Attr) -> bool:
+    """Whether `T.use_swizzle` gives such an attribute."""
+    match stmt.value:
+        case (int(panel), "row" | "column" | "mlx") if type(panel) is int and panel > 0:
+            return stmt.key == SWIZZLE and type(stmt.value) is tuple
+        case _:
+            return False
 
 
 def loop_keywords(stmt: For, depth: int) -> list[tuple[str, Any]] | None:

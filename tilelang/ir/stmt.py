@@ -6,7 +6,7 @@
           | BufferStore(buffer, value, indices) | Evaluate(value)
           | Assert(condition, message) | Attr(key, value, body)
           | Launch(grid_vars, grid_extents, thread_vars, thread_extents, body, annotations)
-          | TileOp(op, operands, values, attributes)                      [tile form only; ir/tile.py]
+          | TileOp(op, operands, values, attributes)                   [tile form only; ir/tile.py]
 
 `Bind` and `Allocate` hold for the rest of the `Seq` in which they stand. A `For` runs `var` over
 `start, start + 1, ..., start + extent - 1`. A launch over one or more axes is one device kernel.
@@ -22,7 +22,7 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Var
 from tilelang.ir.node import Node, node
 
-# What an annotation may hold: a constant, an expression, a dtype or layout object, or tuples of such.
+# What an annotation may hold: a constant, an expression, a dtype or layout object, tuples of such.
 AnnotationValue: TypeAlias = object
 Annotations: TypeAlias = "tuple[tuple[str, AnnotationValue], ...]"
 
@@ -150,6 +150,8 @@ def seq(stmts: Iterable[Stmt]) -> Stmt:
     return flat[0] if len(flat) == 1 else Seq(tuple(flat))
 
 
-def annotation(annotations: Annotations, key: str, default: AnnotationValue = None) -> AnnotationValue:
+def annotation(
+    annotations: Annotations, key: str, default: AnnotationValue = None
+) -> AnnotationValue:
     """The value under `key`, or `default`."""
     return next((value for name, value in annotations if name == key), default)

@@ -4,8 +4,8 @@
     Operand := TileOperand(name, region, access)
 
 One node class for all operations: the language makes it by name, `tileop` finds the class of that
-name and asks it for layouts and for its lowering. The node says by itself which regions are read and
-written, so dependence analysis needs no registry.
+name and asks it for layouts and for its lowering. The node says by itself which regions are read
+and written, so dependence analysis needs no registry.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Visitor:
 
 
 class Mutator:
-    """Calls `mutate_<Class>` for each node that has such a method, otherwise rebuilds it from its children.
+    """Calls `mutate_<Class>` for each node with such a method, otherwise rebuilds it.
 
     A statement may become `None` (dropped) or a `Seq` (spliced) inside a `Seq`.
     """
@@ -125,7 +125,7 @@ def substitute(
     values: Mapping[Var, Any] | None = None,
     buffers: Mapping[Buffer, Buffer] | None = None,
 ) -> N:
-    """`node` with variables and buffers replaced (values of the same dtype; plain numbers are converted)."""
+    """`node` with variables and buffers replaced by values of the same dtype (or plain numbers)."""
     exprs = {var: as_expr(value) for var, value in (values or {}).items()}
     return _Substitution(exprs, buffers or {}).mutate(node)
 
@@ -161,5 +161,3 @@ class _ExprTransform(Mutator):
     def mutate(self, node: Any) -> Any:
         new = self.mutate_children(node)
         return self.function(new) if isinstance(new, Expr) else new
-
-

@@ -92,9 +92,7 @@ def buffer(
     elem_offset: Any = 0,
 ) -> Buffer:
     """A buffer without a statement: a view of `data`, or a parameter when used as an annotation."""
-    made = Buffer(
-        UNNAMED, shape, dtype, scope, strides=strides, data=data, elem_offset=elem_offset
-    )
+    made = Buffer(UNNAMED, shape, dtype, scope, strides=strides, data=data, elem_offset=elem_offset)
     if is_tracing():
         current().name_later(made)
     return made

@@ -143,9 +143,7 @@ def loop_bound(condition: Expr, var: Var) -> tuple[str, Expr] | None:
     return ("<" if is_upper else ">="), bound
 
 
-def clipped(
-    start: Expr, extent: Expr, bounds: Iterable[tuple[str, Expr]]
-) -> tuple[Expr, Expr]:
+def clipped(start: Expr, extent: Expr, bounds: Iterable[tuple[str, Expr]]) -> tuple[Expr, Expr]:
     """Start and end of a loop that runs only the iterations inside all `bounds`, in a wide type."""
     low, high = start, start + extent
     for side, bound in bounds:
@@ -158,7 +156,11 @@ def clipped(
 
 def is_atomic(value: Expr) -> bool:
     """Whether `value` is an atomic operation on the element it names first."""
-    return isinstance(value, Call) and value.op.startswith("atomic_") and isinstance(value.args[0], BufferLoad)
+    return (
+        isinstance(value, Call)
+        and value.op.startswith("atomic_")
+        and isinstance(value.args[0], BufferLoad)
+    )
 
 
 def is_empty_loop(extent: Expr) -> bool:

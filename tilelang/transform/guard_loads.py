@@ -44,7 +44,6 @@ from tilelang.transform.access_bounds import (
     distinct,
     is_atomic,
     lane_indices,
-    lane_of,
     loop_bound,
     missing_conditions,
     uses,
@@ -123,7 +122,9 @@ class LoadGuards(ScopedMutator):
         is_scalar = all(i.dtype.lanes == 1 for i in place.indices)
         if place.buffer.scope() != GLOBAL or not is_scalar or node.dtype != place.dtype:
             return made
-        return self._guarded(self._missing(place.buffer, bare.indices), made, self.safe_value(place.buffer))
+        return self._guarded(
+            self._missing(place.buffer, bare.indices), made, self.safe_value(place.buffer)
+        )
 
     def _with_indices(self, node: BufferLoad) -> BufferLoad:
         indices = tuple(self.mutate(i) for i in node.indices)
@@ -201,4 +202,6 @@ class _Decided(Mutator):
         self.holds = holds
 
     def mutate(self, node: Any) -> Any:
-        return IntImm(int(self.holds), BOOL) if id(node) in self.found else Mutator.mutate(self, node)
+        return (
+            IntImm(int(self.holds), BOOL) if id(node) in self.found else Mutator.mutate(self, node)
+        )

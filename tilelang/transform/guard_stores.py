@@ -175,7 +175,9 @@ class StoreGuards(ScopedMutator):
                 branches.append(self.visit(stmt.else_body))
         shared = () if has_side_effect(stmt.condition) else _shared(branches, [])
         bodies = [p._replace(conditions=without(p.conditions, shared)).whole() for p in branches]
-        made = self.rebuilt(stmt, then_body=bodies[0], else_body=bodies[1] if len(bodies) > 1 else None)
+        made = self.rebuilt(
+            stmt, then_body=bodies[0], else_body=bodies[1] if len(bodies) > 1 else None
+        )
         return Guarded(made, shared)
 
     def _visit_Attr(self, stmt: Attr) -> Guarded:
@@ -235,7 +237,9 @@ def _clipped_loop(stmt: For, body: Stmt, bounds: list[tuple[str, Expr]]) -> Stmt
     low, high = clipped(stmt.start, stmt.extent, bounds)
     kind = stmt.var.dtype
     if all(side == "<" for side, _ in bounds):
-        extent = cast(high if is_const(stmt.start, 0) else high - cast(stmt.start, high.dtype), kind)
+        extent = cast(
+            high if is_const(stmt.start, 0) else high - cast(stmt.start, high.dtype), kind
+        )
         return replace(stmt, extent=extent, body=body)
     first = Var(f"{stmt.var.name}_first", kind)
     extent = cast(high - cast(first, high.dtype), kind)

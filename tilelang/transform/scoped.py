@@ -60,7 +60,11 @@ class ScopedMutator(Mutator):
         if isinstance(stmt, Bind):
             if not any(isinstance(n, (BufferLoad, Call)) for n in walk(stmt.value)):
                 self.facts.add_value(stmt.var, stmt.value)
-        elif isinstance(stmt, Evaluate) and isinstance(stmt.value, Call) and stmt.value.op == "assume":
+        elif (
+            isinstance(stmt, Evaluate)
+            and isinstance(stmt.value, Call)
+            and stmt.value.op == "assume"
+        ):
             self.add_condition(stmt.value.args[0], True, rest)
 
     def mutate_For(self, node: For) -> Any:
@@ -68,7 +72,9 @@ class ScopedMutator(Mutator):
         with self.facts.scope():
             self.facts.add_range(node.var, node.start, node.extent)
             body = self.mutate(node.body)
-        return self.rebuilt(node, start=start, extent=extent, body=Seq(()) if body is None else body)
+        return self.rebuilt(
+            node, start=start, extent=extent, body=Seq(()) if body is None else body
+        )
 
     def mutate_If(self, node: If) -> Any:
         condition = self.mutate(node.condition)
@@ -92,7 +98,9 @@ class ScopedMutator(Mutator):
             with self.holding(node.args[0], holds, ()):
                 sides.append(self.mutate(side))
         args = (condition, *sides)
-        return node if all(a is b for a, b in zip(args, node.args)) else self.rebuilt(node, args=args)
+        return (
+            node if all(a is b for a, b in zip(args, node.args)) else self.rebuilt(node, args=args)
+        )
 
     def mutate_Let(self, node: Let) -> Expr:
         value = self.mutate(node.value)
