@@ -1,4 +1,7 @@
-"""Options and fixtures of all tests."""
+"""Options and fixtures of all tests.
+
+Also makes the modules beside it (`interpreter`) importable from every test folder.
+"""
 
 from __future__ import annotations
 

@@ -223,5 +223,3 @@ def simplify(expr: Any, ranges: dict[Var, tuple[Any, Any]] | None = None) -> Exp
     for var, (start, extent) in (ranges or {}).items():
         analyzer.bind_range(var, start, extent)
     return analyzer.simplify(expr)
-
-

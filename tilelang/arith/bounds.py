@@ -1,12 +1,11 @@
 """Constant bounds of linear forms, atoms and whole expressions.
 
-Each atom's interval follows from the intervals of its operands, met with what is known of it. A sum's
-is the sum of its terms': terms count as independent, so `prove` knows more where they are not.
+Each atom's interval follows from the intervals of its operands, met with what is known of it. That of a
+sum adds up those of its terms as if they were independent; `prove` knows more where they are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tilelang.arith import interval
@@ -88,7 +87,7 @@ def _derive(an: Analyzer, atom: Atom) -> Interval:
 
 
 def _within(values: Interval, limits: Interval, atom: Atom) -> Interval:
-    """A result computed exactly: it is the value unless a type of fewer bits may have wrapped it."""
+    """The exact result, unless the type may have wrapped it."""
     kind = atom.expr.dtype
     if interval.holds(kind, values):
         return values
@@ -150,12 +149,4 @@ def _of_vector(an: Analyzer, expr: Expr) -> Interval:
     made = operation(of_expr(an, expr.a), of_expr(an, expr.b))
     if expr.dtype.kind == "uint" and not interval.holds(expr.dtype, made):
         return limits
-    return made
-
-
-def meet_all(values: Iterable[Interval]) -> Interval:
-    """What all of `values` allow."""
-    made = EVERYTHING
-    for value in values:
-        made = made.meet(value)
     return made

@@ -28,7 +28,6 @@ from tilelang.arith.terms import Unrepresentable, key_of
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
     Add,
-    BinaryOp,
     BitAnd,
     BitNot,
     BitOr,
@@ -121,7 +120,7 @@ def _product(an: Analyzer, expr: Any) -> Linear:
     if may_repeat and a.length * b.length <= MAX_PRODUCT_TERMS:
         made = multiply(a, b)
         return recombine(an, dict(made.terms), made.const)
-    return _binary_atom(an, Mul, *sorted((a, b)), expr.dtype)
+    return _binary_atom(an, Mul, min(a, b), max(a, b), expr.dtype)
 
 
 def _unsigned(an: Analyzer, expr: Any) -> Linear:
@@ -153,19 +152,19 @@ def recombine(an: Analyzer, terms: dict[Monomial, int], const: int) -> Linear:
     if digits:
         found = [m for m in terms if terms[m] and any(i in digits for i in m)]
         if found and len(found) <= _MAX_DIGITS:
-            while any([_join_digit(an, terms, m, i) for m in found for i in m if i in digits]):
+            while any(_join_digit(an, terms, m, i) for m in found for i in m if i in digits):
                 found = [m for m in terms if terms[m] and any(i in digits for i in m)]
             const += terms.pop((), 0)
     return freeze(terms, const)
 
 
 def _join_digit(an: Analyzer, terms: dict[Monomial, int], monomial: Monomial, index: int) -> bool:
-    """One rewriting of `terms` around the quotient or remainder `index` in `monomial`, if there is one.
+    """Rewrite `terms` around the quotient or remainder `index` in `monomial`, if possible.
 
-        x%c*k + x//c*(c*k)     -> x*k
-        x%c*k + x//c%d*(c*k)   -> x%(c*d)*k
-        x*k   - x//c*(c*k)     -> x%c*k
-        x//c*(c*k)             -> (x - r)*k      where x is known to be r modulo c
+    x%c*k + x//c*(c*k)     -> x*k
+    x%c*k + x//c%d*(c*k)   -> x%(c*d)*k
+    x*k   - x//c*(c*k)     -> x%c*k
+    x//c*(c*k)             -> (x - r)*k      where x is known to be r modulo c
     """
     factor = terms.get(monomial, 0)
     if factor == 0:
@@ -290,7 +289,8 @@ def _dominates(an: Analyzer, kind: type, x: Linear, y: Linear) -> bool:
 def _is_lower_bound(an: Analyzer, x: Linear, y: Linear) -> bool:
     """Whether `y` is a minimum with `x` among its operands: `max(x, min(x, z)) -> x`."""
     index = y.single()
-    return index is not None and an.terms.atoms[index].kind is Min and x in an.terms.atoms[index].args
+    atom = None if index is None else an.terms.atoms[index]
+    return atom is not None and atom.kind is Min and x in atom.args
 
 
 def _chain(an: Analyzer, kind: Any, args: tuple[Linear, ...], typ: dtype) -> Expr:
@@ -330,14 +330,8 @@ def _cast(an: Analyzer, expr: Any) -> Linear:
     if value.is_const or _contains(typ, inner):
         return value if not value.is_const else number(_wrapped(value.const, typ))
     index = value.single()
-    if index is not None and interval.holds(typ, bounds.of_linear(an, value)):
-        atom = an.terms.atoms[index]
-        if atom.expr.dtype == typ:  # back to where it came from
-            return value
-        if atom.kind is Cast and len(atom.args) == 1:
-            origin = atom.args[0].single()
-            if origin is not None and an.terms.atoms[origin].expr.dtype == typ and an.cast_is_exact(atom):
-                return atom.args[0]
+    if index is not None and _contains(typ, an.terms.atoms[index].expr.dtype):
+        return value  # back to where it came from
     build = an.terms.build
     made = an.terms.atom(Cast, (typ, inner), (value,), lambda: Cast(build(value, inner), typ))
     return an.fixed(made)
@@ -432,4 +426,3 @@ _CONVERT: dict[type[Expr], Callable[[Analyzer, Any], Linear]] = {
     Select: _select,
     Call: _call,
 }
-

@@ -106,7 +106,8 @@ def _derive(an: Analyzer, atom: Atom) -> Congruence:
         return _by_constant(kind, of_linear(an, args[0]), args[1].const)
     if kind is Mul:
         return product(of_linear(an, args[0]), of_linear(an, args[1]))
-    if kind in (Min, Max, Select) or (isinstance(atom.expr, Call) and atom.expr.op == "if_then_else"):
+    is_guarded = isinstance(atom.expr, Call) and atom.expr.op == "if_then_else"
+    if kind in (Min, Max, Select) or is_guarded:
         made = of_linear(an, args[0])
         for other in args[1:]:
             made = join(made, of_linear(an, other))

@@ -133,7 +133,11 @@ def _cancel(an: Analyzer, x: Linear, c: int) -> tuple[int, Linear, Linear]:
 
 
 def _quotient_of_atom(an: Analyzer, index: int, const: int, c: int) -> Linear | None:
-    """`(x//a + k) // c -> (x + k*a) // (a*c)` and `x%a // c -> x // c % (a//c)` where c divides a."""
+    """The quotient by `c` of a quotient or remainder, plus `const`.
+
+    (x//a + k) // c  ->  (x + k*a) // (a*c)
+    x%a // c         ->  x//c % (a//c)          where c divides a
+    """
     atom = an.terms.atoms[index]
     if atom.kind not in (FloorDiv, FloorMod) or not atom.args[1].is_const:
         return None
@@ -177,12 +181,12 @@ def _without_remainders(an: Analyzer, x: Linear, c: int) -> Linear:
     for monomial, coefficient in x.terms:
         if len(monomial) == 1:
             atom = an.terms.atoms[monomial[0]]
-            if atom.kind is FloorMod and atom.args[1].is_const:
-                if coefficient * atom.args[1].const % c == 0:
-                    without = add(x, Linear(((monomial, coefficient),), 0), -1)
-                    made = add(without, atom.args[0], coefficient)
-                    kept = tuple([t for t in made.terms if t[1] % c])
-                    return _without_remainders(an, Linear(kept, made.const % c), c)
+            is_remainder = atom.kind is FloorMod and atom.args[1].is_const
+            if is_remainder and coefficient * atom.args[1].const % c == 0:
+                without = add(x, Linear(((monomial, coefficient),), 0), -1)
+                made = add(without, atom.args[0], coefficient)
+                kept = tuple([t for t in made.terms if t[1] % c])
+                return _without_remainders(an, Linear(kept, made.const % c), c)
     return x
 
 

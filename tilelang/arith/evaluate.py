@@ -58,7 +58,7 @@ def evaluate(expr: Any, env: Environment | None = None) -> Number:
     """The value of a scalar expression, for variables with the values in `env`.
 
     Returns:
-        an int, a float, or a bool, as the type of the expression says; numbers are returned as they are.
+        an int, float or bool, as the type of the expression says; a number given is returned.
 
     Raises:
         ArgumentError: for a variable without a value, and for what has no value outside a kernel.
@@ -148,7 +148,8 @@ def _call(expr: Call, env: Environment) -> Number:
         condition, then_value, else_value = expr.args
         return evaluate(then_value if evaluate(condition, env) else else_value, env)
     if expr.op in _BIT_COUNTS:
-        return _BIT_COUNTS[expr.op](wrapped(evaluate(expr.args[0], env), _unsigned(expr.args[0])), expr)
+        bits = wrapped(evaluate(expr.args[0], env), _unsigned(expr.args[0]))
+        return _BIT_COUNTS[expr.op](bits, expr)
     function = CALLS.get(expr.op)
     if function is None:
         raise _no_value(expr)
@@ -241,14 +242,13 @@ def _power(x: Number, y: Number) -> Number:
     return x**y if isinstance(x, int) and isinstance(y, int) and y >= 0 else _real(math.pow)(x, y)
 
 
+_REAL_FUNCTIONS: tuple[Callable[..., float], ...] = (
+    math.acos, math.acosh, math.asin, math.asinh, math.atan, math.atanh, math.cos, math.cosh,
+    math.erf, math.exp, math.sin, math.sinh, math.sqrt, math.tan, math.tanh,
+    math.atan2, math.copysign, math.fmod, math.hypot, math.ldexp,
+)  # fmt: skip
 CALLS: dict[str, Callable[..., Number]] = {
-    **{
-        name: _real(getattr(math, name))
-        for name in (
-            "acos acosh asin asinh atan atanh cos cosh erf exp sin sinh sqrt tan tanh "
-            "atan2 copysign fmod hypot ldexp"
-        ).split()
-    },
+    **{function.__name__: _real(function) for function in _REAL_FUNCTIONS},
     "exp2": _real(lambda x: 2.0**x),
     "exp10": _real(lambda x: 10.0**x),
     "log": _log(math.log),

@@ -72,8 +72,11 @@ class Interval(NamedTuple):
 
     def meet(self, other: Interval) -> Interval:
         """What both allow (an empty interval, `lo > hi`, where they contradict each other)."""
-        lo = other.lo if self.lo is None else self.lo if other.lo is None else max(self.lo, other.lo)
-        hi = other.hi if self.hi is None else self.hi if other.hi is None else min(self.hi, other.hi)
+        lo, hi = self.lo, self.hi
+        if lo is None or (other.lo is not None and other.lo > lo):
+            lo = other.lo
+        if hi is None or (other.hi is not None and other.hi < hi):
+            hi = other.hi
         return Interval(lo, hi)
 
     def scaled(self, factor: int) -> Interval:
@@ -184,9 +187,10 @@ def _within_magnitude(a: Interval) -> Interval:
 
 
 def floormod(a: Interval, b: Interval) -> Interval:
-    if b.lo is not None and b.lo == b.hi and b.lo > 0 and a.lo is not None and a.hi is not None:
-        if a.lo // b.lo == a.hi // b.lo:
-            return Interval(a.lo % b.lo, a.hi % b.lo)
+    if b.lo is not None and b.lo == b.hi and b.lo > 0:
+        quotient = floordiv(a, b)
+        if quotient.is_point and quotient.lo is not None:
+            return add(a, point(-quotient.lo * b.lo))
     if b.lo is not None and b.lo > 0:
         hi = None if b.hi is None else b.hi - 1
         if a.is_nonneg and a.hi is not None:
@@ -217,10 +221,7 @@ def truncdiv(a: Interval, b: Interval) -> Interval:
 
 def truncmod(a: Interval, b: Interval) -> Interval:
     size = None if b.lo is None or b.hi is None else max(abs(b.lo), abs(b.hi)) - 1
-    below = Interval(0 if a.is_nonneg else a.lo, 0 if a.hi is not None and a.hi <= 0 else a.hi)
-    below = Interval(
-        None if below.lo is None else min(below.lo, 0), None if below.hi is None else max(below.hi, 0)
-    )
+    below = a.join(point(0))  # the sign is that of `a`
     return below if size is None else below.meet(Interval(-size, size))
 
 

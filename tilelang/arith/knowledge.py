@@ -1,7 +1,6 @@
 """What is known of atoms, in nested scopes.
 
-Filled by `Analyzer` (ranges, values, conditions that hold), read by bounds, divisibility and proofs.
-Everything is undone at the end of its scope through one trail; `memo` holds results that depend on
+Filled by `learn` (ranges, values, conditions), read by bounds, divisibility and proofs. All is undone at the end of its scope through one trail; `memo` holds results that depend on
 what is known, and is replaced whenever that grows. Concludes nothing itself.
 """
 

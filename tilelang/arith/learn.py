@@ -44,7 +44,8 @@ def range_of_var(an: Analyzer, var: Var, start: Expr, extent: Expr) -> None:
     except (Unrepresentable, RecursionError):
         return
     high = shift(add(low, count), -1)
-    an.knowledge.narrow(index, Interval(bounds.of_linear(an, low).lo, bounds.of_linear(an, high).hi))
+    ends = Interval(bounds.of_linear(an, low).lo, bounds.of_linear(an, high).hi)
+    an.knowledge.narrow(index, ends)
     if is_pure(start):
         _symbolic_end(an, an.knowledge.lower, index, low)
     if is_pure(start) and is_pure(extent):

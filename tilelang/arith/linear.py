@@ -3,8 +3,8 @@
     Linear(terms, const)    terms = ((monomial, coefficient), ...), sorted, no zero coefficient
     monomial = (i, j, ...)  atoms by their number in `terms.Terms`, sorted
 
-Two expressions with equal `Linear` have equal values. Numbers of atoms grow in order of first sight,
-so sorting by them gives the order of first occurrence. Pure arithmetic; knows no expressions.
+Two expressions with equal `Linear` have equal values. Atoms are numbered in order of first
+sight, so sorting gives the order of first occurrence. Pure arithmetic; knows no expressions.
 """
 
 from __future__ import annotations

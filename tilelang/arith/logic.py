@@ -1,7 +1,7 @@
 """Comparisons of integers, and conditions made of them.
 
-A comparison is decided, or brought to one form: common factors cancelled, the first term positive
-and on the left, constants on the right, `<` unless `<=` saves a constant. Negations go inward;
+A comparison is decided, or brought to one form: common factors cancelled, the last term positive
+and on the left (so that loop variables stand before extents), constants on the right, `<` unless `<=` saves a constant. Negations go inward;
 members of a conjunction that others imply are dropped. Comparisons of floats keep their form, as
 `not (a < b)` is not `a >= b` for them.
 """
@@ -91,9 +91,9 @@ def _is_zero(an: Analyzer, x: Linear) -> bool | None:
     below, above = an.is_nonpositive(x), an.is_nonpositive(negated)
     if below and above:
         return True
-    if (below and an.is_nonpositive(shift(x, 1))) or (above and an.is_nonpositive(shift(negated, 1))):
-        return False
-    return None
+    is_below = below and an.is_nonpositive(shift(x, 1))
+    is_above = above and an.is_nonpositive(shift(negated, 1))
+    return False if is_below or is_above else None
 
 
 def strict(kind: type, x: Linear) -> Linear:
@@ -106,20 +106,20 @@ def strict(kind: type, x: Linear) -> Linear:
 
 
 def canonical_form(an: Analyzer, kind: type, x: Linear, typ: dtype) -> Expr:
-    """`x kind 0`, written with the first term of `x` positive on the left.
+    """`x kind 0`, written with the last term of `x` positive on the left.
 
     Raises:
         Unrepresentable: when a constant does not fit `typ`.
     """
     if kind in EQUALITIES:
         factor = x.coefficient_gcd()
-        x = divide_exactly(x, factor if x.terms[0][1] > 0 else -factor)
+        x = divide_exactly(x, factor if x.terms[-1][1] > 0 else -factor)
         left, right = _sides(x)
         return kind(an.terms.build(left, typ), an.terms.build(right, typ))
     y = strict(kind, x)
     factor = y.coefficient_gcd()
     y = divide_exactly(Linear(y.terms, y.const // factor * factor), factor)
-    if y.terms[0][1] > 0:
+    if y.terms[-1][1] > 0:
         left, right = _sides(y)
         made: Any = LE if right.const == 1 else LT
         right = shift(right, -1) if made is LE else right
@@ -202,7 +202,7 @@ def combine(an: Analyzer, kind: Any, parts: list[Expr]) -> Expr:
 
 
 def _strict_forms(an: Analyzer, expr: Any) -> list[Linear]:
-    """Sums that are negative exactly when `expr` holds; empty for what is no comparison of integers."""
+    """Sums that are all negative exactly when `expr`, a comparison of integers, holds; or empty."""
     kind = type(expr)
     if (kind not in ORDERS and kind is not EQ) or expr.a.dtype not in canonical.INTEGERS:
         return []
@@ -219,9 +219,8 @@ def _implies(an: Analyzer, xs: list[Linear], ys: list[Linear]) -> bool:
 
 def _excludes(an: Analyzer, xs: list[Linear], ys: list[Linear]) -> bool:
     """Whether no values make all of `xs` and `ys` negative: two of them would sum up to -2."""
-    return any(
-        _related(x, y) and an.is_nonpositive(shift(scale(add(x, y), -1), -1)) for x in xs for y in ys
-    )
+    pairs = [(x, y) for x in xs for y in ys if _related(x, y)]
+    return any(an.is_nonpositive(shift(scale(add(x, y), -1), -1)) for x, y in pairs)
 
 
 def _related(x: Linear, y: Linear) -> bool:
@@ -246,8 +245,8 @@ def _irredundant(an: Analyzer, kind: type, parts: list[Expr]) -> list[Expr]:
     for i in range(len(parts)):
         for j in kept:
             if i != j and i in kept:
-                implied = _implies(an, *((forms[j], forms[i]) if kind is And else (forms[i], forms[j])))
-                if implied:
+                stronger, weaker = (j, i) if kind is And else (i, j)
+                if _implies(an, forms[stronger], forms[weaker]):
                     kept.remove(i)
                     break
     return [parts[i] for i in kept]

@@ -1,10 +1,10 @@
 """Rewrite rules: patterns, rows, tables.
 
 A row is `rule(pattern, replacement, when)`. Patterns are written with Python's operators on pattern
-variables, so the algebra is what one reads; they never fold. A variable that occurs twice must match
-equal expressions; a `Const` matches constants; commutative operators match both ways round. `when` is
-a function whose parameter names are pattern variables: it gets a number for a `Const`, the `Interval`
-of an integer variable, the expression otherwise.
+variables, so the algebra is what one reads; they never fold. A variable that occurs twice must
+match equal expressions; a `Const` matches constants; commutative operators match both ways round.
+`when` is a function whose parameters are named like pattern variables: it gets a number for a
+constant, the `Interval` of an integer, the expression otherwise.
 
 `rules` holds the tables, `simplifier` applies them. A rule knows the file and line where it stands.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
 from itertools import product
 from math import copysign
 from pathlib import Path
@@ -36,7 +37,6 @@ from tilelang.ir.expr import (
     BitNot,
     BitOr,
     BitXor,
-    Broadcast,
     Call,
     Cast,
     Div,
@@ -50,7 +50,6 @@ from tilelang.ir.expr import (
     Mul,
     Not,
     Or,
-    Ramp,
     Select,
     ShiftLeft,
     ShiftRight,
@@ -70,8 +69,8 @@ if TYPE_CHECKING:
 Bindings = dict[str, Expr]
 _COMMUTATIVE = (Add, Mul, Min, Max, EQ, NE, And, Or, BitAnd, BitOr, BitXor)
 _OPERANDS: dict[type, tuple[str, ...]] = {
-    Not: ("a",), BitNot: ("a",), Cast: ("value",), Select: ("condition", "then_value", "else_value"),
-    Ramp: ("base", "stride"), Broadcast: ("value",),
+    Not: ("a",), BitNot: ("a",), Cast: ("value",),
+    Select: ("condition", "then_value", "else_value"),
 }  # fmt: skip
 
 
@@ -194,9 +193,9 @@ class Literal(Pattern):
 
 
 class Form(Pattern):
-    """A node of class `kind` over operand patterns; for a `Call` also its operation, for a `Cast` its type.
+    """A node of class `kind` over operand patterns.
 
-    `detail` is that operation (a str) or type; `None` for a `Cast` matches and keeps any type.
+    `detail` is the operation of a `Call`, the type of a `Cast`, and `None` otherwise.
     """
 
     def __init__(self, kind: type[Expr], *operands: Any, detail: Any = None) -> None:
@@ -265,11 +264,13 @@ class Rule:
         where: file and line of the row.
     """
 
-    def __init__(self, pattern: Form, replacement: Pattern, when: Callable[..., bool] | None, where: str) -> None:
+    def __init__(
+        self, pattern: Form, replacement: Pattern, when: Callable[..., bool] | None, where: str
+    ) -> None:
         self.pattern = pattern
         self.replacement = replacement
         self.when = when
-        self.needs: tuple[str, ...] = when.__code__.co_varnames[: when.__code__.co_argcount] if when else ()
+        self.needs: tuple[str, ...] = tuple(signature(when).parameters) if when else ()
         self.where = where
         self._variants = pattern.variants()
 

@@ -54,6 +54,7 @@ class _Search:
     def __init__(self, an: Analyzer, effort: int) -> None:
         self.an = an
         self.steps_left = effort
+        self.is_thorough = effort > QUICK
         self.tried: set[Linear] = set()
 
     def prove(self, x: Linear, depth: int) -> bool:
@@ -67,23 +68,29 @@ class _Search:
         self.tried.add(x)
         if any(self.prove(larger, depth - 1) for larger in self._by_facts(x)):
             return True
-        for monomial, factor in reversed(x.terms):
-            for index in reversed(monomial):
-                sign = self._sign(without(monomial, index)) * (1 if factor > 0 else -1)
-                if sign:
-                    step = _Step(self.an, x, monomial, factor, index, grows=sign > 0)
-                    found = self._try(step, depth)
-                    if found is not None:
-                        return found
+        steps = list(self._steps(x))
+        for step in steps:  # variables go first: what stands in their place may cancel the rest
+            found = [self.prove(larger, depth - 1) for larger in step.ends()]
+            if any(found):
+                return True
+            if found and not self.is_thorough:
+                return False
+        for step in steps:
+            found = [self.prove(larger, depth - 1) for larger in step.operands()]
+            cases = step.cases() if not any(found) else []
+            if any(found) or (cases and all(self.prove(case, depth - 1) for case in cases)):
+                return True
+            if (found or cases) and not self.is_thorough:
+                return False
         return False
 
-    def _try(self, step: _Step, depth: int) -> bool | None:
-        """Follow the first kind of step there is; `None` where there is none."""
-        options = list(step.any_of())
-        if options:
-            return any(self.prove(larger, depth - 1) for larger in options)
-        cases = step.all_of()
-        return all(self.prove(case, depth - 1) for case in cases) if cases else None
+    def _steps(self, x: Linear) -> Iterator[_Step]:
+        """Each atom of each term of `x`, the latest first, where the other factors have a sign."""
+        for monomial, factor in reversed(x.terms):
+            for index in reversed(monomial):
+                sign = self._sign(without(monomial, index)) * factor
+                if sign:
+                    yield _Step(self.an, x, monomial, factor, index, grows=sign > 0)
 
     def _by_facts(self, x: Linear) -> Iterator[Linear]:
         """`x` with a known inequality taken off, so that one of their common terms vanishes."""
@@ -126,11 +133,14 @@ class _Step:
         """`x` with `value` in the atom's place."""
         return add(self.others, times_monomial(value, self.rest, self.factor))
 
-    def any_of(self) -> Iterator[Linear]:
-        """Larger sums, of which one at or below zero is enough."""
+    def ends(self) -> Iterator[Linear]:
+        """Larger sums, with an end of its known range in the atom's place; one is enough."""
         knowledge = self.an.knowledge
         for bound in (knowledge.upper if self.grows else knowledge.lower).get(self.index, ()):
             yield self.with_atom(bound)
+
+    def operands(self) -> Iterator[Linear]:
+        """Larger sums, from what the atom is made of; one at or below zero is enough."""
         kind = self.atom.kind
         if kind is FloorDiv:
             yield from self._from_quotient()
@@ -145,7 +155,7 @@ class _Step:
             if end is not None:
                 yield self.with_atom(number(end))
 
-    def all_of(self) -> list[Linear]:
+    def cases(self) -> list[Linear]:
         """Sums, one of which is `x`."""
         kind = self.atom.kind
         is_choice = kind is Select or (kind is Call and len(self.atom.args) == 2)
@@ -162,7 +172,9 @@ class _Step:
                 yield add(scale(self.others, b.const), times_monomial(end, self.rest, self.factor))
             return
         divisor = b.single()
-        if divisor in self.rest and divisor is not None and bounds.of_linear(self.an, b).is_positive:
+        if divisor is None or divisor not in self.rest:
+            return
+        if bounds.of_linear(self.an, b).is_positive:
             rest = without(self.rest, divisor)
             if self._is_nonneg(rest):
                 yield add(self.others, times_monomial(end, rest, self.factor))

@@ -1,14 +1,14 @@
 """The rewrite rules, by what they speak of.
 
-Read a row as `pattern -> replacement where`. Sums, products, quotients and remainders are the business
-of linear forms (`canonical`, `division`), comparisons of integers that of `logic`; the rows here are
-for the rest. Integer rows hold for exact integers; float rows hold for every value, NaN, infinities
-and -0.0 included, so `x + 0.0` stays (it turns -0.0 into 0.0).
+Read a row as `pattern -> replacement where`. Sums, products, quotients and remainders are the
+business of linear forms (`canonical`, `division`), comparisons of integers that of `logic`; the rows
+here are for the rest. Integer rows hold for exact integers; float rows for every value, NaN,
+infinities and -0.0 included, so `x + 0.0` stays (it turns -0.0 into 0.0).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from tilelang.arith.interval import Interval
 from tilelang.arith.pattern import (
@@ -158,8 +158,9 @@ CASTS = Table(
         for narrow, wide in _WIDENED
     ),
     *(
-        rule(converted(converted(typed("x", narrow), wide), wider), converted(typed("x", narrow), wider))
+        rule(converted(converted(h, wide), wider), converted(h, wider))
         for narrow, wide in _WIDENED
+        for h in [typed("x", narrow)]
         for wide_again, wider in _WIDENED
         if wide == wide_again
     ),
@@ -169,7 +170,7 @@ TO_BOOL = Table("int", rule(converted(x, "bool"), compare(NE, x, 0)))
 TABLES = (TRUNCATION, BITS, CONDITIONS, CHOICE, FLOATS, CASTS, TO_BOOL)
 
 
-@lru_cache(maxsize=None)
+@cache
 def rules_for(kind: type, operands: dtype) -> tuple[Rule, ...]:
     """The rows for expressions of class `kind` over operands of type `operands`, in table order."""
     return tuple(r for table in TABLES if table.covers(operands) for r in table.for_class(kind))

@@ -137,7 +137,8 @@ def let(an: Analyzer, expr: Let) -> Expr:
         body = an.simplify_inner(expr.body)
     if not any(var is expr.var for var in used_vars(body)):
         return body
-    return expr if value is expr.value and body is expr.body else replace(expr, value=value, body=body)
+    is_same = value is expr.value and body is expr.body
+    return expr if is_same else replace(expr, value=value, body=body)
 
 
 def map_children(an: Analyzer, expr: Expr) -> Expr:
@@ -232,5 +233,3 @@ def unchanged(a: Any, b: Any) -> bool:
         elif not isinstance(x, (str, int)) or x != y:
             return False  # two buffers are the same only if they are one object
     return True
-
-

@@ -1,7 +1,7 @@
 """Statements simplified under what their surroundings say.
 
-Loops give their variables ranges, `Bind` and `Let` values, `If` and `assume` conditions; with those every
-expression is simplified, branches that are never taken and loops without iterations are dropped.
+Loops give their variables ranges, `Bind` gives values, `If`, `assert` and `assume` conditions; with
+those every expression is simplified, branches that are never taken and loops without iterations are dropped.
 Where nothing changes the same object comes back.
 """
 
@@ -10,25 +10,21 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from tilelang.arith.analyzer import Analyzer
-from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, IntImm, Range, Var, is_const
-from tilelang.ir.node import Node, replace
+from tilelang.ir.expr import Call, Expr, IntImm, is_const
+from tilelang.ir.node import replace
 from tilelang.ir.stmt import (
     Assert,
     Attr,
     Bind,
-    BufferStore,
     Evaluate,
     For,
     If,
     Launch,
-    LoopKind,
     Seq,
     Stmt,
     While,
 )
-from tilelang.ir.tile import TileOperand
-from tilelang.ir.visitor import Mutator, walk
+from tilelang.ir.visitor import Mutator
 
 S = TypeVar("S", bound=Stmt)
 

@@ -2,8 +2,8 @@
 
 An atom is what a sum of products is made of and cannot be looked into by adding: a variable, a
 quotient or remainder, a minimum, a load, a call. `Terms` gives equal atoms one number, in order of
-first sight, and builds each linear form once, so that within one analyzer equal integers of one type
-are the same object. Knows no facts: an atom means the same in every scope.
+first sight, and builds each linear form once, so that within one analyzer equal integers of one
+type are the same object. Knows no facts: an atom means the same in every scope.
 """
 
 from __future__ import annotations
@@ -171,6 +171,11 @@ def key_of(value: Any) -> Hashable:
 
 def same(a: Expr, b: Expr) -> bool:
     """Whether two simplified expressions are certainly equal in value."""
-    return a is b or (
-        type(a) is type(b) and a.dtype == b.dtype and hash(k := key_of(a)) == hash(n := key_of(b)) and k == n
-    )
+    if a is b:
+        return True
+    if type(a) is not type(b) or a.dtype != b.dtype:
+        return False
+    x, y = key_of(a), key_of(b)
+    return (
+        hash(x) == hash(y) and x == y
+    )  # the hashes keep `==` of variables, which is slow, for ties

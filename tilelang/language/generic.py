@@ -54,8 +54,9 @@ def node(kind: str, *fields: Any) -> Any:
     found = getattr(ir_expr, kind, None)
     if not (isinstance(found, type) and issubclass(found, (Expr, Range))):
         raise ArgumentError(f"node: {kind!r} is no expression class")
+    make: Any = found
     named = zip(found.fields, fields)
-    return found(*(DType(value) if name == "dtype" else value for name, value in named))
+    return make(*(DType(value) if name == "dtype" else value for name, value in named))
 
 
 def call(op: str, *args: Any, dtype: Any) -> Expr:

@@ -46,6 +46,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("simplify_threads", "tilelang.transform.simplify:simplify", form="thread"),
     Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", form="thread"),
     Pass("flatten_buffers", "tilelang.transform.flatten_buffers:flatten_buffers", form="thread"),
+    Pass("split_lanes", "tilelang.transform.split_lanes:split_lanes", ("c",), "thread"),
 )
 
 

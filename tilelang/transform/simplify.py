@@ -38,5 +38,3 @@ def shape_vars(func: PrimFunc) -> list[Var]:
                 if isinstance(extent, Var):
                     found.setdefault(extent)
     return list(found)
-
-

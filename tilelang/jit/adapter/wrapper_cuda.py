@@ -186,15 +186,15 @@ class TLCUDASourceWrapper:
             self.device_mod, self.host_mod = artifact.device_mod, artifact.host_mod
         assert len(self.device_mod) >= 1, "the device module has no function"
         assert len(self.host_mod) == 1, f"the host module has {len(self.host_mod)} functions, expected one"
-        kernels = kernels_of(self.host_func)
-        assert kernels, f"`{self.host_func.name}` launches no kernel"
+        kernels = kernels_of(self._host())
+        assert kernels, f"`{self._host().name}` launches no kernel"
         self._kernels = {k.name: k for k in kernels}
         self.function_names = [k.name for k in kernels]
         self.block_info = {k.name: list(k.block) for k in kernels}
         self.grid_info = {k.name: list(k.grid) for k in kernels}
         self.dynamic_smem_buf = {k.name: k.dynamic_shared_bytes for k in kernels}
         self.use_cooperative_groups = {k.name: k.is_cooperative for k in kernels}
-        self._tensor_maps = tensor_maps_of(self.host_func)
+        self._tensor_maps = tensor_maps_of(self._host())
         self.tma_descriptor_args = {
             r.handle.name: [r.creator, r.handle, *r.arguments] for r in self._tensor_maps
         }
@@ -281,7 +281,7 @@ class TLCUDASourceWrapper:
             name = of_launch[id(node)]
             return self._launch_text(function_informations[name], list(arguments[name]))
 
-        body = HostPrinter(self.LANGUAGE, self._expressions, launch_text).body(self.host_func.body)
+        body = HostPrinter(self.LANGUAGE, self._expressions, launch_text).body(self._host().body)
         stream = self.get_stream_type()
         parameters = [*self.parameters(), stream]
         text = ", ".join(f"{p['type']} {p['name']}" for p in parameters)
@@ -305,7 +305,7 @@ class TLCUDASourceWrapper:
         name = info["function_name"]
         grid, block = (self._dim3(info[k]) for k in ("grid_info", "block_info"))
         shared = info["dynamic_smem_buf"] or 0
-        text = self._l2_open(name)
+        text = self.generate_l2_persistent_map(name)
         if self.use_cooperative_groups.get(name):
             text += f"{_INDENT}void* {name}_args[] = {{{', '.join(f'(void*)&{a}' for a in arguments) or '0'}}};\n"
             text += (
@@ -317,13 +317,10 @@ class TLCUDASourceWrapper:
             text += _LAUNCH_CHECK.format(name=name, runtime=self.RUNTIME)
         if self.l2_persistent_map and name in self.l2_persistent_map:
             text += templates.L2_PERSISTENT_MAP_RESET_HANDLE
-        return "{\n" + text + "}" if self.LANGUAGE is CPP else text
+        return f"{_INDENT}{{\n{text}{_INDENT}}}"
 
     def _dim3(self, extents: Any) -> str:
         return f"dim3({', '.join(constant_or_text(e, self._expressions) for e in extents)})"
-
-    def _l2_open(self, name: str) -> str:
-        return self.generate_l2_persistent_map(name)
 
     def generate_l2_persistent_map(self, function_name: str) -> str:
         """Text that gives the buffers of one kernel their windows in the L2 cache; empty without any.
@@ -406,6 +403,9 @@ class TLCUDASourceWrapper:
     @property
     def host_func(self) -> PrimFunc:
         """The function that launches."""
+        return self._host()
+
+    def _host(self) -> PrimFunc:
         assert self.host_mod is not None, "the host module comes with parse_source_information"
         return main_function(self.host_mod, "host module")
 
@@ -429,7 +429,7 @@ class TLHIPSourceWrapper(TLCUDASourceWrapper):
 
     def get_init_func(self) -> str:
         """Text of `init`, which refuses kernels that need more than 64 KiB, and of `get_last_error`."""
-        return super().get_init_func()
+        return super().get_init_func()  # one body for both; the check of a kernel differs
 
     def _shared_memory_text(self, kernel: str, size: int) -> str:
         text = templates.PREDEF_ATTRIBUTE_SET_DYNAMIC_MEMORY_HIP.format(kernel, size)
@@ -448,4 +448,5 @@ class TLHIPSourceWrapper(TLCUDASourceWrapper):
         super().parse_source_information()
         if self._tensor_maps or self.l2_persistent_map:
             what = "tensor maps" if self._tensor_maps else "persisting L2 windows"
-            raise TargetError(f"`{self.host_func.name}`: the target `hip` has no {what}", self.host_func.span)
+            host = self._host()
+            raise TargetError(f"`{host.name}`: the target `hip` has no {what}", host.span)

@@ -61,7 +61,7 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
 
     Attributes:
         lib_code: the CUDA text, unchanged.
-        host_func_text: the Python text; also what `host_func` is to `TLPyWrapper`'s callers.
+        host_func: the Python text.
     """
 
     # Floats of 16 and 8 bits are passed as their bits.
@@ -75,20 +75,25 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         **{f"{u}int{n}": f"ctypes.c_{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)},
     }  # fmt: skip
     LANGUAGE: ClassVar[HostLanguage] = PYTHON
-    host_func_text: str = ""
+    _text = ""
+
+    @property
+    def host_func(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The Python text of `call`."""
+        return self._text
 
     def get_stream_type(self) -> dict[str, str]:
         """Name (with its default) and type of the stream parameter."""
         return {"name": "stream=0", "type": "int"}
 
     def update_lib_code(self, code: str) -> str:
-        """The CUDA text; the Python text goes to `host_func_text`.
+        """The CUDA text; the Python text becomes `host_func`.
 
         Raises:
             AssertionError: when a kernel's declaration does not fit its launch.
         """
         self.lib_code = code
-        self.host_func_text = self.create_dispatch_func(code, self.informations())
+        self._text = self.create_dispatch_func(code, self.informations())
         return self.lib_code
 
     def create_dispatch_func(self, code: str, function_informations: Mapping[str, dict[str, Any]]) -> str:
@@ -105,7 +110,7 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
             kernel = of_launch[id(node)]
             return self._python_launch(function_informations[kernel.name], arguments[kernel.name], kernel)
 
-        body = HostPrinter(PYTHON, self._expressions, launch_text).body(self.host_func.body)
+        body = HostPrinter(PYTHON, self._expressions, launch_text).body(self._host().body)
         tail = _L2_RESET_PY if self.l2_persistent_map else ""
         names = [p["name"] for p in self.parameters()]
         parameters = ", ".join(["kernels", *names, self.get_stream_type()["name"]])
@@ -162,8 +167,7 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         """Python text that makes the descriptors named in `desc_name_map`, each once.
 
         Raises:
-            ValueError: for a record with too few values or without a positive rank, and for im2col
-                records, for which the reference has no Python text.
+            ValueError: for a record with too few values or without a positive rank.
         """
         del desc_name_var_map
         text = ""
