@@ -1,4 +1,4 @@
-"""Runs hand-built functions on this machine: passes after tile lowering, print, compile, call."""
+"""Runs functions on this machine: all passes, print, compile, call."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ import numpy as np
 from tilelang.codegen.c import CALLEE_SUFFIX, print_c, scalar_type
 from tilelang.codegen.host_symbols import dynamic_symbols
 from tilelang.engine.toolchain import C_HEADERS, CToolchain
+from tilelang.env import env
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.func import PrimFunc
-from tilelang.ir.verify import verify
 from tilelang.target.target import Target
 from tilelang.transform.context import PassContext
-from tilelang.transform.flatten_buffers import flatten_buffers
-from tilelang.transform.plan_memory import plan_memory
-from tilelang.transform.sanitize import sanitize
-from tilelang.transform.split_lanes import split_lanes
+from tilelang.transform.pipeline import run
 
-CONTEXT = PassContext(Target("c"))
 _TYPES = {
     "int8_t": ctypes.c_int8, "int16_t": ctypes.c_int16, "int32_t": ctypes.c_int32,
     "int64_t": ctypes.c_int64, "uint8_t": ctypes.c_uint8, "uint16_t": ctypes.c_uint16,
@@ -37,15 +33,10 @@ __attribute__((visibility("default"))) const char *reason(void) { return tl_faul
 """
 
 
-def lowered(func: PrimFunc, *, checked: bool = False) -> PrimFunc:
+def lowered(func: PrimFunc, *, checked: bool = False, **config: Any) -> PrimFunc:
     """`func` as the printer takes it."""
-    if checked:
-        func = sanitize(func, CONTEXT)
-        verify(func, "thread")
-    for step in (plan_memory, flatten_buffers, split_lanes):
-        func = step(func, CONTEXT)
-        verify(func, "thread", after_pass=step.__name__)
-    return func
+    with env.scope(TILELANG_VERIFY=True):
+        return run(func, PassContext(Target("c"), config, sanitize=checked))
 
 
 class CompiledC:

@@ -1,7 +1,7 @@
 """Constant bounds of linear forms, atoms and whole expressions.
 
-Each atom's interval follows from the intervals of its operands, met with what is known of it. That of a
-sum adds up those of its terms as if they were independent; `prove` knows more where they are not.
+Each atom's interval follows from the intervals of its operands, met with what is known of it.
+That of a sum adds up those of its terms as if they were independent; `prove` knows more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Comparisons of integers, and conditions made of them.
 
-A comparison is decided, or brought to one form: common factors cancelled, the last term positive
-and on the left (so that loop variables stand before extents), constants on the right, `<` unless `<=` saves a constant. Negations go inward;
-members of a conjunction that others imply are dropped. Comparisons of floats keep their form, as
-`not (a < b)` is not `a >= b` for them.
+A comparison is decided, or brought to one form: common factors cancelled, the term with the
+latest variable positive and on the left (a loop variable before the extent), constants on the right,
+`<` unless `<=` saves a constant. Negations go inward; members of a conjunction that others imply are dropped.
+Comparisons of floats keep their form, as `not (a < b)` is not `a >= b` for them.
 """
 
 from __future__ import annotations
@@ -106,20 +106,20 @@ def strict(kind: type, x: Linear) -> Linear:
 
 
 def canonical_form(an: Analyzer, kind: type, x: Linear, typ: dtype) -> Expr:
-    """`x kind 0`, written with the last term of `x` positive on the left.
+    """`x kind 0`, written with the term of the latest variable positive on the left.
 
     Raises:
         Unrepresentable: when a constant does not fit `typ`.
     """
     if kind in EQUALITIES:
         factor = x.coefficient_gcd()
-        x = divide_exactly(x, factor if x.terms[-1][1] > 0 else -factor)
+        x = divide_exactly(x, factor if _leading(an, x) > 0 else -factor)
         left, right = _sides(x)
         return kind(an.terms.build(left, typ), an.terms.build(right, typ))
     y = strict(kind, x)
     factor = y.coefficient_gcd()
     y = divide_exactly(Linear(y.terms, y.const // factor * factor), factor)
-    if y.terms[-1][1] > 0:
+    if _leading(an, y) > 0:
         left, right = _sides(y)
         made: Any = LE if right.const == 1 else LT
         right = shift(right, -1) if made is LE else right
@@ -128,6 +128,11 @@ def canonical_form(an: Analyzer, kind: type, x: Linear, typ: dtype) -> Expr:
         made = GE if right.const == -1 else GT
         right = shift(right, 1) if made is GE else right
     return made(an.terms.build(left, typ), an.terms.build(right, typ))
+
+
+def _leading(an: Analyzer, x: Linear) -> int:
+    """The coefficient of the term with the latest variable; of the first such term."""
+    return max(x.terms, key=lambda term: an.terms.latest_in(term[0]))[1]
 
 
 def _sides(x: Linear) -> tuple[Linear, Linear]:

@@ -70,17 +70,18 @@ class _Search:
             return True
         steps = list(self._steps(x))
         for step in steps:  # variables go first: what stands in their place may cancel the rest
-            found = [self.prove(larger, depth - 1) for larger in step.ends()]
-            if any(found):
+            ends = list(step.ends())
+            if any(self.prove(larger, depth - 1) for larger in ends):
                 return True
-            if found and not self.is_thorough:
+            if ends and not self.is_thorough:
                 return False
         for step in steps:
-            found = [self.prove(larger, depth - 1) for larger in step.operands()]
-            cases = step.cases() if not any(found) else []
-            if any(found) or (cases and all(self.prove(case, depth - 1) for case in cases)):
+            operands, cases = list(step.operands()), step.cases()
+            if any(self.prove(larger, depth - 1) for larger in operands):
                 return True
-            if (found or cases) and not self.is_thorough:
+            if cases and all(self.prove(case, depth - 1) for case in cases):
+                return True
+            if (operands or cases) and not self.is_thorough:
                 return False
         return False
 

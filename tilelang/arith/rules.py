@@ -1,8 +1,8 @@
 """The rewrite rules, by what they speak of.
 
 Read a row as `pattern -> replacement where`. Sums, products, quotients and remainders are the
-business of linear forms (`canonical`, `division`), comparisons of integers that of `logic`; the rows
-here are for the rest. Integer rows hold for exact integers; float rows for every value, NaN,
+business of linear forms (`canonical`, `division`), comparisons of integers that of `logic`; the
+rows here are for the rest. Integer rows hold for exact integers; float rows for every value, NaN,
 infinities and -0.0 included, so `x + 0.0` stays (it turns -0.0 into 0.0).
 """
 

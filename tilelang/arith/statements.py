@@ -1,8 +1,8 @@
 """Statements simplified under what their surroundings say.
 
 Loops give their variables ranges, `Bind` gives values, `If`, `assert` and `assume` conditions; with
-those every expression is simplified, branches that are never taken and loops without iterations are dropped.
-Where nothing changes the same object comes back.
+those every expression is simplified, dead branches and loops without iterations are dropped. Where
+nothing changes the same object comes back.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Atom:
         args: linear forms of the integer operands that bounds are computed from.
         is_cheap: made of variables and arithmetic alone, so it may be written twice.
         unit: the linear form that is just this atom.
+        latest_var: number of the latest variable in it; -1 where it has none.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Atom:
     args: tuple[Linear, ...]
     is_cheap: bool
     unit: Linear
+    latest_var: int
 
 
 class Terms:
@@ -90,7 +92,8 @@ class Terms:
 
     def _new(self, expr: Expr, kind: type, args: tuple[Linear, ...], is_cheap: bool) -> Atom:
         index = len(self.atoms)
-        atom = Atom(index, expr, kind, args, is_cheap, Linear((((index,), 1),), 0))
+        latest = index if kind is Var else max(map(self.latest_var, args), default=-1)
+        atom = Atom(index, expr, kind, args, is_cheap, Linear((((index,), 1),), 0), latest)
         self.atoms.append(atom)
         return atom
 
@@ -98,9 +101,13 @@ class Terms:
         """Whether every atom of `linear` may be written twice."""
         return all(self.atoms[i].is_cheap for monomial, _ in linear.terms for i in monomial)
 
-    def is_known(self, var: Var) -> bool:
-        """Whether `var` has been seen."""
-        return var in self._vars
+    def latest_var(self, linear: Linear) -> int:
+        """Number of the latest variable in `linear`; -1 where it has none."""
+        return max([self.latest_in(monomial) for monomial, _ in linear.terms], default=-1)
+
+    def latest_in(self, monomial: Monomial) -> int:
+        """Number of the latest variable in a product."""
+        return max([self.atoms[i].latest_var for i in monomial])
 
     # -- back to expressions -----------------------------------------------------------------------
 
@@ -178,4 +185,4 @@ def same(a: Expr, b: Expr) -> bool:
     x, y = key_of(a), key_of(b)
     return (
         hash(x) == hash(y) and x == y
-    )  # the hashes keep `==` of variables, which is slow, for ties
+    )  # `==` of variables is slow, so hashes first

@@ -149,18 +149,15 @@ class CPrinter(CKernelPrinter):
         if isinstance(prelude, str) and prelude not in self.preludes:
             self.preludes.append(prelude)
         facts = kernel_facts(self.func, node)
-        with self.block(""):
-            extents = self._print_grid(node)
-            fields = [*self._fields(facts), *self._grid_fields(extents)]
-            self.print_kernel(kernel, node, facts, fields, extents)
-            positive = " && ".join(f"{e} > 0" for e in extents if not e.isdecimal())
-            if "0" in extents:
-                self.line("// an empty grid")
-            elif positive:
-                with self.block(f"if ({positive})"):
-                    self._run(kernel, node, fields, extents)
-            else:
-                self._run(kernel, node, fields, extents)
+        extents = self._print_grid(node)
+        fields = [*self._fields(facts), *self._grid_fields(extents)]
+        self.print_kernel(kernel, node, facts, fields, extents)
+        if "0" in extents:
+            self.line("// an empty grid")
+            return
+        positive = " && ".join(f"{e} > 0" for e in extents if not e.isdecimal())
+        with self.block(f"if ({positive})" if positive else ""):
+            self._run(kernel, node, fields, extents)
 
     def _print_grid(self, node: S.Launch) -> list[str]:
         """Grid extents: constants, or variables of the host function."""

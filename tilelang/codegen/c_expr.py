@@ -20,6 +20,7 @@ from tilelang.errors import Error, Span, TargetError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
+    Add,
     BinaryOp,
     BitNot,
     BufferLoad,
@@ -179,7 +180,8 @@ class CExpressions:
         elif isinstance(b, IntImm) and self._is_plain(a, b):
             right = str(b.value)
         else:
-            right = self.expr(b, strength + 1)
+            is_chain = name == "Add" and isinstance(b, Add) and value.dtype.is_int
+            right = self.expr(b, strength if is_chain else strength + 1)
         left = self.expr(a, strength)
         if isinstance(a, IntImm) and name != "ShiftLeft" and self._is_plain(b, a):
             left = str(a.value)

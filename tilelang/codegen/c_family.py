@@ -86,9 +86,16 @@ class CFamilyPrinter(CExpressions):
             method = self._stmt_methods[type(node)] = self._find("stmt_", type(node))
         if node.span is not None:
             self.span = node.span
-        if not isinstance(node, (S.Seq, S.Attr)):
-            self.source_comment(node.span)
+        if isinstance(node, (S.Seq, S.Attr)):
+            method(node)
+            return
+        start, before = len(self.lines), self.last_line
+        self.source_comment(node.span)
+        is_new = len(self.lines) > start
         method(node)
+        if is_new and len(self.lines) == start + 1:  # the statement needs no text
+            self.lines.pop()
+            self.last_line = before
 
     def stmt_Seq(self, node: S.Seq) -> None:
         skip = False

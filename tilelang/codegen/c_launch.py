@@ -47,7 +47,7 @@ class KernelFacts:
     scalars: list[Var] = field(default_factory=list)
     arena: list[ArenaBuffer] = field(default_factory=list)
     can_fault: bool = False
-    uses_rng: bool = False
+    uses_rng: bool = False  # with the one state of a block that is one thread
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def _look_at(node: object, uses: _Uses, facts: KernelFacts) -> None:
         _allocate(node, uses, facts)
     elif isinstance(node, Assert) or (isinstance(node, Call) and node.op in CHECKS):
         facts.can_fault = True
-    if isinstance(node, Call) and node.op.startswith("rng_"):
+    if isinstance(node, Call) and node.op.startswith("rng_") and not _has_state(node):
         facts.uses_rng = True
     if isinstance(node, Call) and (node.op in _WRITING or node.op.startswith("atomic_")):
         place = node.args[0]
@@ -108,6 +108,10 @@ def _look_at(node: object, uses: _Uses, facts: KernelFacts) -> None:
         uses.element_types.setdefault(buffer.data, {}).setdefault(buffer.dtype)
     if isinstance(node, Var):
         uses.variables.setdefault(node)
+
+
+def _has_state(node: Call) -> bool:
+    return bool(node.args) and node.args[0].dtype.kind == "handle"
 
 
 def _allocate(node: Allocate, uses: _Uses, facts: KernelFacts) -> None:

@@ -149,25 +149,34 @@ class COperations(CArithmetic):
 
     call_call_pure_extern = call_call_extern
 
-    def call_rng_init(self, value: Call) -> Text:
+    def _random_state(self, value: Call) -> tuple[str, list[Expr]]:
+        """The state that the operation uses, and its other arguments.
+
+        Where threads were told apart, each has a state in memory of its own.
+        """
         self.include("rng.h")
-        generator = value.args[3] if len(value.args) > 3 else None
+        first = value.args[0] if value.args else None
+        if first is not None and first.dtype.kind == "handle":
+            return f"(tl_rng *){self.expr(first, UNARY)}", list(value.args[1:])
+        return "&rng", list(value.args)
+
+    def call_rng_init(self, value: Call) -> Text:
+        state, args = self._random_state(value)
+        generator = args[3] if len(args) > 3 else None
         if isinstance(generator, StringImm) and "Philox" not in generator.value:
             raise self.error(
                 f"rng_init: the target `c` has no generator {generator.value}", value.span,
                 hint="leave out `generator`",
-            )
-        return self.function("tl_rng_init", "&rng", *map(self.expr, value.args[:3]))
+            )  # fmt: skip
+        return self.function("tl_rng_init", state, *map(self.expr, args[:3]))
 
     def call_rng_rand(self, value: Call) -> Text:
-        self.include("rng.h")
-        return self.function("tl_rng_rand", "&rng")
+        return self.function("tl_rng_rand", self._random_state(value)[0])
 
     def call_rng_rand_float(self, value: Call) -> Text:
-        self.include("rng.h")
-        distribution = value.args[0]
+        state, (distribution,) = self._random_state(value)
         assert isinstance(distribution, StringImm)
-        return self.function(f"tl_rng_{distribution.value}_{value.dtype}", "&rng")
+        return self.function(f"tl_rng_{distribution.value}_{value.dtype}", state)
 
     def call_print_message(self, value: Call) -> Text:
         message = value.args[0]

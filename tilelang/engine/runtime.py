@@ -205,12 +205,19 @@ def _load_library(path: Path) -> Any:
         )  # the same library again, for a function without FFI signature
     except (OSError, RuntimeError) as error:
         raise ToolchainError(f"the compiled library {path} cannot be loaded: {error}") from None
+    connect_thread_pool(library)
+    return module
+
+
+def connect_thread_pool(library: ctypes.CDLL) -> None:
+    """Give a kernel library the process's thread pool; one that runs no blocks needs none."""
+    import ctypes
+
     set_runtime = getattr(library, "tl_set_runtime", None)
     if set_runtime is not None:
         set_runtime.argtypes = [ctypes.c_void_p]
         set_runtime.restype = None
         set_runtime(ctypes.cast(_thread_pool().tl_parallel_for, ctypes.c_void_p))
-    return module
 
 
 _pool_lock = threading.Lock()

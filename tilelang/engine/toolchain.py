@@ -33,7 +33,7 @@ from tilelang.errors import Error, ToolchainError
 C_HEADERS = Path(__file__).resolve().parent.parent / "device" / "c"
 _BASE_FLAGS = (
     "-O3", "-std=gnu11", "-w", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
-    "-ffp-contract=fast",
+    "-ffp-contract=fast", "-fno-strict-aliasing",
 )  # fmt: skip
 # Tried in this order: GCC and Clang on x86, Clang on AArch64, compilers that know neither.
 _NATIVE_FLAGS: tuple[tuple[str, ...], ...] = (("-march=native",), ("-mcpu=native",), ())

@@ -38,3 +38,7 @@ WARP_GROUPS = "warp_groups"  # tuple[int, ...]: only these warp groups run the b
 L2_HIT_RATIO = "l2_hit_ratio"  # tuple[tuple[Buffer, float], ...]: persisting L2 window
 MIN_BLOCKS_PER_SM = "min_blocks_per_sm"  # int
 REGISTER_HINT = "register_hint"  # tuple[str, int]: register redistribution, no effect on values
+
+# Explicit warp-specialisation plans (language/warp_schedule.py)
+WS_SCHEDULE = "ws_schedule"  # WSSchedule
+WS_ID = "ws_id"  # str: name of an operation or loop in the plan

@@ -341,6 +341,17 @@ from tilelang.language.views import (
 )
 from tilelang.language.v2 import dtypes as _dtypes
 from tilelang.language.v2.dtypes import *  # noqa: F403  the dtype names are many
+from tilelang.language.warp_schedule import (
+    WSID,
+    WSPipeline,
+    WSRole,
+    WSSchedule,
+    WSScope,
+    WSSync,
+    WSSyncKind,
+    annotate_ws_schedule,
+    ws_op,
+)
 from tilelang.layout import Fragment, GemmWarpPolicy, Layout
 
 bool = _dtypes.NAMED["bool"]

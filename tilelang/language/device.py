@@ -77,6 +77,13 @@ DEVICE_OPERATIONS: dict[str, tuple[str, str | None, str]] = {
     "mfma": ("*operands", None, "matrix core"),
     "mfma_store": ("*operands", None, "matrix core"),
     "ds_read_tr16_b64": ("*operands", "uint32x2", "matrix core"),
+    "tvm_mfma": ("*operands", None, "matrix core"),
+    "tvm_mfma_store": ("*operands", None, "matrix core"),
+    "tvm_rdna_wmma": ("*operands", None, "matrix core"),
+    "ptx_mma_block_scale": ("*operands", None, "block-scaled matrix unit"),
+    "create_list_of_mbarrier": ("*counts", None, "memory barriers"),
+    "call_packed": ("name, *operands", "int32", "host runtime"),
+    "tvm_call_cpacked": ("name, *operands", "int32", "host runtime"),
     "ds_read_tr8_b64": ("*operands", "uint32x2", "matrix core"),
 }  # fmt: skip
 

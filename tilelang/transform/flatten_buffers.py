@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from tilelang.arith import Analyzer
 from tilelang.errors import LayoutError, Note
 from tilelang.ir.annotation import LAYOUT
 from tilelang.ir.buffer import Buffer, Extent
@@ -41,6 +42,7 @@ from tilelang.ir.stmt import (
     BufferStore,
     Evaluate,
     For,
+    Launch,
     LoopKind,
     Stmt,
     annotation,
@@ -61,7 +63,16 @@ def flatten_buffers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
         LayoutError: for a view that the physical layout of its storage cannot serve.
     """
     del ctx  # the same on every target
-    return replace(func, body=_Flattener().mutate(func.body))
+    analyzer = Analyzer()
+    for var in dynamic_extents(func):
+        analyzer.bind(var, 0, None)
+    return replace(func, body=_Flattener(analyzer).mutate(func.body))
+
+
+def dynamic_extents(func: PrimFunc) -> list[Var]:
+    """Variables that are extents of parameters."""
+    extents = (extent for b in func.buffer_params for extent in b.shape)
+    return [e for e in dict.fromkeys(extents) if isinstance(e, Var)]
 
 
 def is_wide(buffer: Buffer) -> bool:
@@ -123,7 +134,8 @@ def _plus(a: Expr, b: Expr) -> Expr:
 
 
 class _Flattener(Mutator):
-    def __init__(self) -> None:
+    def __init__(self, analyzer: Analyzer) -> None:
+        self.analyzer = analyzer
         self.flat: dict[Buffer, Buffer] = {}
         self.layouts: dict[Var, tuple[Buffer, Layout]] = {}
         self.view_layouts: dict[Buffer, Layout] = {}
@@ -163,7 +175,21 @@ class _Flattener(Mutator):
         return self.view_layouts[buffer]
 
     def index(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
-        return flat_index(buffer, [self.mutate(i) for i in indices], self.layout_of(buffer))
+        index = flat_index(buffer, [self.mutate(i) for i in indices], self.layout_of(buffer))
+        if isinstance(index, Ramp):
+            return Ramp(self.analyzer.simplify(index.base), index.stride, index.lanes)
+        return index if index.dtype.lanes > 1 else self.analyzer.simplify(index)
+
+    def mutate_For(self, node: For) -> Stmt:
+        with self.analyzer.scope():
+            self.analyzer.bind_range(node.var, node.start, node.extent)
+            return self.mutate_children(node)
+
+    def mutate_Launch(self, node: Launch) -> Stmt:
+        with self.analyzer.scope():
+            for var, extent in zip(node.grid_vars, node.grid_extents):
+                self.analyzer.bind_range(var, 0, extent)
+            return self.mutate_children(node)
 
     def mutate_BufferLoad(self, node: BufferLoad) -> Expr:
         if node.buffer.is_var:

@@ -43,11 +43,13 @@ from tilelang.transform.access_bounds import (
     clipped,
     distinct,
     is_atomic,
+    is_movable,
     lane_indices,
     loop_bound,
     missing_conditions,
     uses,
     vector_ends,
+    without,
 )
 from tilelang.transform.affine import in_common_type
 from tilelang.transform.scoped import ScopedMutator
@@ -61,7 +63,7 @@ class LoadGuards(ScopedMutator):
     def __init__(self) -> None:
         ScopedMutator.__init__(self)
         self.safe_values: dict[Buffer, Expr] = {}
-        self.tests: list[Expr] = []  # every condition put around a load, by identity
+        self.guards: list[tuple[Expr, ...]] = []  # the conditions around each load, by identity
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -83,11 +85,11 @@ class LoadGuards(ScopedMutator):
         return self.rebuilt(node, value=value, indices=node.indices if same else indices)
 
     def mutate_For(self, node: For) -> Any:
-        known = len(self.tests)
+        known = len(self.guards)
         made = ScopedMutator.mutate_For(self, node)
         if made is node or node.kind is not LoopKind.VECTORIZED or not isinstance(made, For):
             return made
-        return _cut(made, self.tests[known:]) or made
+        return _cut(made, self.guards[known:]) or made
 
     # -- expressions -----------------------------------------------------------------------------
 
@@ -133,7 +135,8 @@ class LoadGuards(ScopedMutator):
 
     def _missing(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
         conditions = distinct(missing_conditions(self.facts, buffer, indices))
-        self.tests += conditions
+        if conditions:
+            self.guards.append(conditions)
         return conditions
 
     def _guarded(self, conditions: tuple[Expr, ...], value: Expr, safe: Expr) -> Expr:
@@ -163,24 +166,33 @@ class LoadGuards(ScopedMutator):
         return if_then_else(all_of(distinct(missing)), bare, apart)
 
 
-def _cut(loop: For, tests: list[Expr]) -> Stmt | None:
-    """`loop` in two where a test on its variable changes, or `None` where it cannot be cut.
+def _cut(loop: For, guards: list[tuple[Expr, ...]]) -> Stmt | None:
+    """`loop` in two where its loads leave their buffers, or `None` where it cannot be cut.
 
-    One upper bound for all such tests, and a body of plain stores; anything else stays as it is.
+    For a body of plain stores whose loads all have the same guard: an upper bound of the variable,
+    conditions that do not depend on it, or both. Anything else stays as it is.
+
+        for j in vectorized(64): S[j] = A[i, x + j] if i < m and x + j < n else 0
+    --> end = max(min(64, n - x), 0) if i < m else 0
+        for j in vectorized(end): S[j] = A[i, x + j]
+        for j in vectorized(end, 64): S[j] = 0
     """
-    mine = [t for t in tests if uses(t, [loop.var])]
-    bounds = [loop_bound(t, loop.var) for t in mine]
-    if not mine or any(b is None or b[0] != "<" for b in bounds):
+    if not guards or loop.annotations or not _is_plain(loop.body):
         return None
-    limits = distinct(b[1] for b in bounds if b is not None)
-    if len(limits) != 1 or not _is_plain(loop.body) or loop.annotations:
+    if any(without(other, guards[0]) or without(guards[0], other) for other in guards[1:]):
+        return None
+    fixed = [c for c in guards[0] if not uses(c, [loop.var])]
+    bounds = [loop_bound(c, loop.var) for c in guards[0] if uses(c, [loop.var])]
+    if any(b is None or b[0] != "<" for b in bounds) or not all(is_movable(c) for c in fixed):
         return None
     kind = loop.var.dtype
     cut, rest = Var(f"{loop.var.name}_end", kind), Var(loop.var.name, kind)
-    low, high = clipped(loop.start, loop.extent, [("<", limits[0])])
-    end = cast(maximum(*in_common_type(high, low)), kind)
-    inside = replace(loop, extent=cut - loop.start, body=_Decided(mine, True).mutate(loop.body))
-    outside = substitute(_Decided(mine, False).mutate(loop.body), {loop.var: rest})
+    low, high = clipped(loop.start, loop.extent, [b for b in bounds if b is not None])
+    end = cast(maximum(*in_common_type(high, low)), kind) if bounds else loop.start + loop.extent
+    end = if_then_else(all_of(fixed), end, loop.start)
+    tests = [c for guard in guards for c in guard]
+    inside = replace(loop, extent=cut - loop.start, body=_Decided(tests, True).mutate(loop.body))
+    outside = substitute(_Decided(tests, False).mutate(loop.body), {loop.var: rest})
     total = loop.start + loop.extent
     after = replace(loop, var=rest, start=cut, extent=total - cut, body=outside)
     return seq([Bind(cut, end, span=loop.span), inside, after])

@@ -27,6 +27,7 @@ def legalize_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     if ctx.option(PassConfigKey.TL_DISABLE_SAFE_MEMORY_ACCESS):
         return _Unmarked().mutate(func)
     stores = StoreGuards()
+    stores.add_parameters(func)
     body = stores.place(func.body)
     return LoadGuards().mutate(func if body is func.body else replace(func, body=body))
 

@@ -45,6 +45,8 @@ _WITHOUT_MEANING = {
         keys.L2_HIT_RATIO,
         keys.MIN_BLOCKS_PER_SM,
         keys.REGISTER_HINT,
+        keys.WS_SCHEDULE,
+        keys.WS_ID,
     )
 }
 

@@ -29,7 +29,14 @@ class ScopedMutator(Mutator):
 
     def mutate_PrimFunc(self, node: PrimFunc) -> PrimFunc:
         with self.facts.scope():
+            self.add_parameters(node)
             return self.mutate_children(node)
+
+    def add_parameters(self, node: PrimFunc) -> None:
+        """Sizes of arguments are not negative."""
+        symbols = {v: None for b in node.buffer_params for e in b.shape for v in _sizes(e)}
+        for var in symbols:
+            self.facts.add_condition(var >= 0, True)
 
     def mutate_Launch(self, node: Launch) -> Stmt:
         with self.facts.scope():
@@ -133,6 +140,11 @@ class ScopedMutator(Mutator):
             value = part.a if isinstance(part, Not) else part
             if is_stable(value, places):
                 self.facts.add_condition(value, not isinstance(part, Not))
+
+
+def _sizes(extent: int | Expr) -> list[Var]:
+    """The variable that is an extent by itself."""
+    return [extent] if isinstance(extent, Var) else []
 
 
 def conjuncts(condition: Expr, holds: bool = True) -> list[Expr]:

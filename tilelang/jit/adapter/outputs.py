@@ -5,11 +5,15 @@ Used by the adapters; `plan_outputs` looks at the kernel once, `OutputPlan.call`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from tilelang.arith.evaluate import evaluate
-from tilelang.errors import ArgumentError, LanguageError
+from tilelang.codegen.host_symbols import linear_form, storage_of
+from tilelang.errors import ArgumentError, ArgumentTypeError, LanguageError
 from tilelang.ir.buffer import Buffer, Extent
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, Var, as_expr
@@ -38,6 +42,22 @@ def dynamic_symbol_map(func: PrimFunc) -> dict[Var, SymbolSource]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class InputSource:
+    """Which input gives a symbol: `factor * symbol + offset` elements stand at that place of it.
+
+    `kind` is 0 for an extent, 1 for a stride, 2 for the number itself; `unit` elements are one
+    element of the tensor that stores them (2 for two 4-bit values in a byte).
+    """
+
+    kind: int
+    argument: int
+    axis: int
+    factor: Extent = 1
+    offset: Extent = 0
+    unit: Fraction = Fraction(1)
+
+
 class OutputPlan:
     """How to allocate the outputs of one kernel.
 
@@ -49,11 +69,7 @@ class OutputPlan:
         self.func = func
         self.positions = list(positions)
         self.input_positions = [k for k in range(len(func.params)) if k not in self.positions]
-        inputs = {position: k for k, position in enumerate(self.input_positions)}
-        self.symbols: dict[Var, tuple[int, int, int]] = {
-            var: (kind, inputs[position], axis)
-            for var, (kind, position, axis) in _input_symbols(func, inputs).items()
-        }
+        self.symbols: dict[Var, InputSource] = _input_symbols(func, self.input_positions)
         self.buffers = [self._output(position) for position in self.positions]
         self.shapes = [_static_shape(b) for b in self.buffers]
 
@@ -75,7 +91,9 @@ class OutputPlan:
         """Fresh outputs for these inputs: PyTorch tensors, or NumPy arrays when all tensors are NumPy's.
 
         Raises:
-            ArgumentError: for an output with a dimension of 0 or less.
+            ArgumentError: for an output with a dimension of 0 or less, or an input that does not have
+                the axis whose extent is needed.
+            ArgumentTypeError: for an input of the wrong kind where an extent is needed.
         """
         make = _allocator(args)
         values: dict[Var, int] = {}
@@ -87,35 +105,75 @@ class OutputPlan:
 
     def _shape(self, buffer: Buffer, args: Sequence[Any], values: dict[Var, int]) -> tuple[int, ...]:
         if not values:
-            values.update({var: _symbol_value(args[k], kind, axis) for var, (kind, k, axis) in self.symbols.items() if args[k] is not None})
+            for var, source in self.symbols.items():
+                if args[source.argument] is not None:
+                    values[var] = self._symbol_value(var, source, args[source.argument], values)
         extents = tuple(_extent_value(e, values) for e in buffer.shape)
         _check_extents(buffer, extents)
         return _stored_shape(extents, buffer.dtype)
 
+    def _symbol_value(
+        self, var: Var, source: InputSource, argument: Any, values: Mapping[Var, int]
+    ) -> int:
+        found = Fraction(self._number_at(source, argument)) * source.unit
+        factor, offset = (_extent_value(v, values) for v in (source.factor, source.offset))
+        value = (found - offset) / factor if factor else Fraction(1, 2)
+        if value.denominator != 1 and source.unit == 1:
+            raise ArgumentError(f"{self._where(source)}: no {var.dtype} `{var.name}` gives it {found} elements along axis {source.axis}")
+        return math.floor(value)
 
-def _input_symbols(func: PrimFunc, inputs: Mapping[int, int]) -> dict[Var, SymbolSource]:
-    """As `dynamic_symbol_map`, over the inputs alone."""
-    found: dict[Var, SymbolSource] = {}
-    for kind in (2, 0, 1):
-        for position in inputs:
-            parameter = func.params[position]
-            if kind == 2 and isinstance(parameter, Var):
-                found.setdefault(parameter, (2, position, -1))
-            elif kind != 2 and isinstance(parameter, Buffer):
-                extents = parameter.shape if kind == 0 else parameter.declared_strides or ()
-                for axis, extent in enumerate(extents):
-                    if isinstance(extent, Var):
-                        found.setdefault(extent, (kind, position, axis))
+    def _number_at(self, source: InputSource, argument: Any) -> int:
+        """The number, extent or stride that the argument has at the place."""
+        if source.kind == 2:
+            if isinstance(argument, str) or not hasattr(argument, "__index__"):
+                raise ArgumentTypeError(f"{self._where(source)}: expected an integer, got {type(argument).__name__}")
+            return argument.__index__()
+        shape = getattr(argument, "shape", None)
+        if shape is None:
+            raise ArgumentTypeError(f"{self._where(source)}: expected a tensor, got {type(argument).__name__}")
+        if len(shape) <= source.axis:
+            raise ArgumentError(f"{self._where(source)}: rank {len(shape)}, but axis {source.axis} is needed")
+        if source.kind == 0:
+            return int(shape[source.axis])
+        stride = getattr(argument, "stride", None)
+        return int(stride(source.axis)) if callable(stride) else argument.strides[source.axis] // argument.itemsize
+
+    def _where(self, source: InputSource) -> str:
+        position = self.input_positions[source.argument]
+        return f"{self.func.name}(): argument {source.argument + 1} `{self.func.params[position].name}`"
+
+
+def _input_symbols(func: PrimFunc, inputs: Sequence[int]) -> dict[Var, InputSource]:
+    """Where the inputs give each symbol: scalars first, then extents, then strides; what stands alone
+    before what has to be solved for."""
+    found: dict[Var, InputSource] = {}
+    for k, position in enumerate(inputs):
+        parameter = func.params[position]
+        if isinstance(parameter, Var):
+            found.setdefault(parameter, InputSource(2, k, -1))
+    places = [
+        (kind, k, axis, extent, parameter)
+        for kind in (0, 1)
+        for k, position in enumerate(inputs)
+        if isinstance(parameter := func.params[position], Buffer)
+        for axis, extent in enumerate(parameter.shape if kind == 0 else parameter.declared_strides or ())
+    ]
+    for kind, k, axis, extent, buffer in places:
+        if isinstance(extent, Var):
+            found.setdefault(extent, InputSource(kind, k, axis, unit=_unit(buffer, kind, axis)))
+    for kind, k, axis, extent, buffer in places:
+        unknown = [v for v in used_vars(as_expr(extent)) if v not in found]
+        form = linear_form(as_expr(extent), unknown[0]) if len(unknown) == 1 else None
+        if form is not None:
+            found[unknown[0]] = InputSource(kind, k, axis, *form, _unit(buffer, kind, axis))
     return found
 
 
-def _symbol_value(argument: Any, kind: int, axis: int) -> int:
-    if kind == 2:
-        return int(argument)
-    if kind == 0:
-        return int(argument.shape[axis])
-    stride = getattr(argument, "stride", None)
-    return int(stride(axis)) if callable(stride) else argument.strides[axis] // argument.itemsize
+def _unit(buffer: Buffer, kind: int, axis: int) -> Fraction:
+    """Declared elements per element of storage, at one extent or stride."""
+    storage = storage_of(buffer.dtype)
+    is_scaled = (axis == buffer.ndim - 1) == (kind == 0)
+    return Fraction(storage.denominator, storage.numerator) if is_scaled else Fraction(1)
 
 
 def _extent_value(extent: Extent, values: Mapping[Var, int]) -> int:
@@ -151,8 +209,10 @@ def _allocator(args: Sequence[Any]) -> Callable[[tuple[int, ...], dtype], Any]:
         sees_numpy = sees_numpy or hasattr(argument, "__array_interface__")
     if device is None and sees_numpy:
         return _numpy_empty
-    import torch  # the outputs are PyTorch tensors
-
+    try:
+        import torch  # the outputs are PyTorch tensors, where it is installed
+    except ImportError:
+        return _numpy_empty
     return lambda shape, kind: torch.empty(shape, dtype=kind.as_torch(), device=device)
 
 

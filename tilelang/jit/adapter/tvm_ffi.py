@@ -52,6 +52,7 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
     device_mod: IRModule | None = None
     rt_mod: Module | None = None
     dynamic_symbolic_map: dict[Var, tuple[int, int, int]] | None = None
+    kernel_global_source: str | None = None
 
     def __init__(
         self,

@@ -80,22 +80,22 @@ class TLCPUSourceWrapper:
     }  # fmt: skip
     HEADERS: ClassVar[tuple[str, ...]] = ("runtime.h", "fault.h", "types.h")
     INIT_FUNC: ClassVar[str] = """
-static _Thread_local int32_t last_code; /* of `call`, in this thread */
+static _Thread_local int32_t tl_last_code; /* of `call`, in this thread */
 
 TL_API int32_t init(void) {
-  last_code = 0;
+  tl_last_code = 0;
   return 0;
 }
 
 TL_API const char *get_last_error(void) {
-  if (last_code == 0) return "";
-  if (last_code == 1) return "out of memory for the buffers of its blocks";
-  return last_code == TL_CODE_FAULT ? tl_fault_message() : "the kernel failed";
+  if (tl_last_code == 0) return "";
+  if (tl_last_code == 1) return "out of memory for the buffers of its blocks";
+  return tl_last_code == TL_CODE_FAULT ? tl_fault_message() : "the kernel failed";
 }
 """
     CALL_PREFIX: ClassVar[str] = """
 TL_API int32_t call({}) {{
-  return last_code = {};
+  return tl_last_code = {};
 }}
 """
 
@@ -164,7 +164,7 @@ TL_API int32_t call({}) {{
         Raises:
             AssertionError: when one is not declared, or with another number of parameters.
         """
-        names = Names(["call", "init", "get_last_error", "last_code"])
+        names = Names(["call", "init", "get_last_error", "tl_last_code"])
         names.reserve(*(info["function_name"] for info in function_informations.values()))
         parameters = ", ".join(self._parameter(p, names) for p in _parameters(self.prim_func)) or "void"
         calls: list[str] = []
@@ -234,7 +234,7 @@ def _callee(code: str, func: PrimFunc) -> str:
 def _first_failure(calls: list[str]) -> str:
     """An expression that runs `calls` in order and is the first result that is not 0."""
     *firsts, last = calls
-    return "".join(f"(last_code = {c}) != 0 ? last_code : " for c in firsts) + last
+    return "".join(f"(tl_last_code = {c}) != 0 ? tl_last_code : " for c in firsts) + last
 
 
 class TLMetalSourceWrapper:
