@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # name -> "module:attribute", or a module
 _LAZY: dict[str, str] = {
-    "jit": "tilelang.jit:jit",
+    "jit": "tilelang.jit",  # the package is the decorator
     "lazy_jit": "tilelang.jit:lazy_jit",
     "compile": "tilelang.jit:compile",
     "par_compile": "tilelang.jit:par_compile",

@@ -13,7 +13,12 @@ from tilelang.ir import expr as ir
 from tilelang.ir.expr import IntImm, Var
 
 VARS = [Var(name) for name in "xyzw"]
-RANGES = {VARS[0]: (0, 6), VARS[1]: (-3, 4), VARS[2]: (2, 9), VARS[3]: (-7, -2)}  # start, inclusive end
+RANGES = {
+    VARS[0]: (0, 6),
+    VARS[1]: (-3, 4),
+    VARS[2]: (2, 9),
+    VARS[3]: (-7, -2),
+}  # start, inclusive end
 NUMBERS = st.integers(-9, 9)
 POSITIVE = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16])
 SUMS = (ir.Add, ir.Sub, ir.Mul, ir.Min, ir.Max)
@@ -41,8 +46,12 @@ def _grown(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(ir.ShiftRight, inner, shift),
         st.builds(ir.BitNot, inner),
         st.builds(ir.Select, condition, inner, inner),
-        st.builds(lambda c, a, b: ir.Call("if_then_else", (c, a, b), ir.INT32), condition, inner, inner),
-        st.builds(lambda a, t: ir.Cast(ir.Cast(a, t), ir.INT32), inner, st.sampled_from(CAST_TYPES)),
+        st.builds(
+            lambda c, a, b: ir.Call("if_then_else", (c, a, b), ir.INT32), condition, inner, inner
+        ),
+        st.builds(
+            lambda a, t: ir.Cast(ir.Cast(a, t), ir.INT32), inner, st.sampled_from(CAST_TYPES)
+        ),
         st.builds(lambda a: ir.Call("abs", (a,), ir.INT32), inner),
     )
 
@@ -52,7 +61,9 @@ CAST_TYPES = [ir.dtype(name) for name in ("int64", "int8", "uint8", "int16")]
 
 def conditions(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Comparisons, and one level of logic over them."""
-    comparison = st.builds(lambda kind, a, b: kind(a, b), st.sampled_from(COMPARISONS), inner, inner)
+    comparison = st.builds(
+        lambda kind, a, b: kind(a, b), st.sampled_from(COMPARISONS), inner, inner
+    )
     return st.one_of(
         comparison,
         st.builds(ir.And, comparison, comparison),
@@ -77,7 +88,9 @@ def environments(count: int = 24) -> Iterator[dict[Var, int]]:
     """The corners of `RANGES` and points between, the same ones each time."""
     for number in range(count):
         yield {
-            var: (lo, hi)[number >> i & 1] if number < 16 else lo + (number * (3 + 2 * i)) % (hi - lo + 1)
+            var: (lo, hi)[number >> i & 1]
+            if number < 16
+            else lo + (number * (3 + 2 * i)) % (hi - lo + 1)
             for i, (var, (lo, hi)) in enumerate(RANGES.items())
         }
 

@@ -508,3 +508,18 @@ def test_switches_are_read_live(cache_dir: Path, tmp_path: Path, key: MakeKey) -
     with env.scope(TILELANG_CACHE_DIR=str(tmp_path / "other")):
         assert default_store().load(key()) is None
     assert default_store().load(key()) is not None
+
+
+def test_kernel_parameters_keep_shared_symbols(store: Store, key: MakeKey) -> None:
+    from tilelang.engine.param import KernelParam
+    from tilelang.ir.dtype import dtype
+    from tilelang.ir.expr import Var
+
+    rows = Var("rows", dtype("int32"))
+    params = [KernelParam(dtype("float8_e4m3"), [rows, 4]), KernelParam(dtype("int32"), [rows * 2])]
+    store.save(key(), {}, params)
+    loaded = store.load(key())
+    assert loaded is not None
+    first, second = loaded.params
+    assert first.dtype == dtype("float8_e4m3") and first.shape[1] == 4
+    assert second.shape[0].a is first.shape[0]  # one variable, as before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from tilelang.codegen.host_symbols import dynamic_symbols
 from tilelang.engine.toolchain import C_HEADERS, CToolchain
 from tilelang.env import env
 from tilelang.ir.buffer import Buffer
+from tilelang.ir.expr import Var, as_expr
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Launch, Seq, Stmt
 from tilelang.target.target import Target
 from tilelang.transform.context import PassContext
 from tilelang.transform.pipeline import run
@@ -37,6 +40,13 @@ def lowered(func: PrimFunc, *, checked: bool = False, **config: Any) -> PrimFunc
     """`func` as the printer takes it."""
     with env.scope(TILELANG_VERIFY=True):
         return run(func, PassContext(Target("c"), config, sanitize=checked))
+
+
+def launch(body: Sequence[Stmt]) -> Launch:
+    """A launch of one block of one thread."""
+    one = as_expr(1)
+    block, *threads = (Var(n) for n in ("bx", "tx", "ty", "tz"))
+    return Launch((block,), (one,), tuple(threads), (one, one, one), Seq(tuple(body)))
 
 
 class CompiledC:

@@ -176,18 +176,18 @@ def test_assumptions_hold_for_the_rest_of_their_block() -> None:
 def test_indirect_accesses_are_tested(limit: int) -> None:
     @T.prim_func
     def k(
-        I: T.Tensor((16,), "int32"),
+        P: T.Tensor((16,), "int32"),
         A: T.Tensor((limit,), F),
         C: T.Tensor((limit,), F),
         D: T.Tensor((16,), F),
     ):
         with T.Kernel(1):
             for i in T.serial(16):
-                C[I[i]] = A[I[15 - i]]
-                D[i] = A[I[i]]
+                C[P[i]] = A[P[15 - i]]
+                D[i] = A[P[i]]
 
-    I = np.random.default_rng(2).integers(-3, 12, 16).astype(np.int32)  # noqa: E741
-    check(k, I=I, A=floats(limit), C=zeros(limit), D=zeros(16))
+    index = np.random.default_rng(2).integers(-3, 12, 16).astype(np.int32)
+    check(k, P=index, A=floats(limit), C=zeros(limit), D=zeros(16))
 
 
 def test_a_condition_that_reads_memory_is_not_moved() -> None:
@@ -234,14 +234,14 @@ def test_bounds_of_every_direction(start: int, step: int) -> None:
 
 def test_atomics_are_tested_like_stores() -> None:
     @T.prim_func
-    def k(I: T.Tensor((32,), "int32"), C: T.Tensor((8,), "int32"), D: T.Tensor((32,), "int32")):
+    def k(P: T.Tensor((32,), "int32"), C: T.Tensor((8,), "int32"), D: T.Tensor((32,), "int32")):
         with T.Kernel(1):
             for i in T.serial(32):
-                T.atomic_add(C[I[i]], 1)
-                D[i] = T.atomic_max(C[I[i] + 1], 4, return_prev=True)
+                T.atomic_add(C[P[i]], 1)
+                D[i] = T.atomic_max(C[P[i] + 1], 4, return_prev=True)
 
-    I = np.random.default_rng(3).integers(-4, 12, 32).astype(np.int32)  # noqa: E741
-    check(k, I=I, C=np.zeros(8, np.int32), D=np.ones(32, np.int32))
+    index = np.random.default_rng(3).integers(-4, 12, 32).astype(np.int32)
+    check(k, P=index, C=np.zeros(8, np.int32), D=np.ones(32, np.int32))
 
 
 @pytest.mark.parametrize("n", [4, 7, 8, 10])

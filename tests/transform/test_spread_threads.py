@@ -280,8 +280,11 @@ def _shuffled(kind: str, values: np.ndarray, delta: int, width: int) -> np.ndarr
         lane = t % 32
         low, high = lane // width * width, lane // width * width + width
         other = {
-            "up": lane - delta, "down": lane + delta, "xor": lane ^ delta, "sync": low + delta % width,
-        }[kind]  # fmt: skip
+            "up": lane - delta,
+            "down": lane + delta,
+            "xor": lane ^ delta,
+            "sync": low + delta % width,
+        }[kind]
         source = t - lane + other
         is_there = low <= other if kind == "up" else other < high  # earlier groups can be read
         if is_there and source < len(values):
@@ -458,3 +461,26 @@ def test_names_stay_unique() -> None:
     made = check(k, A=floats(N), B=empty(N))
     bound = [n.var for n in walk(made) if hasattr(n, "var") and isinstance(n.var, Var)]
     assert len(bound) == len(set(bound))
+
+
+@pytest.mark.parametrize("limit", [48, 20])
+def test_each_parallel_iteration_belongs_to_one_thread(limit: int) -> None:
+    """An iteration that looks at its thread's private state runs in that thread, and once."""
+
+    @T.prim_func
+    def k(B: T.Tensor((96, 2), I32), C: T.Tensor((1,), I32)):
+        with T.Kernel(1, threads=N):
+            tx = T.get_thread_binding()
+            mine = T.alloc_var(I32, init=tx * 10)
+            if tx < limit:
+                for i, j in T.Parallel(limit, 2):
+                    B[i, j] = mine
+                    T.atomic_add(C[0], 1)
+                    mine = mine + 1
+
+    made = spread(k)
+    out = result(made, B=np.full((96, 2), -1, np.int32), C=np.zeros(1, np.int32))
+    np.testing.assert_array_equal(out["C"], [limit * 2])
+    expected = np.arange(limit)[:, None] * 10 + np.arange(2)[None, :]
+    np.testing.assert_array_equal(out["B"][:limit], expected)
+    assert (out["B"][limit:] == -1).all()

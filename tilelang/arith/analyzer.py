@@ -25,6 +25,7 @@ from tilelang.ir.expr import (
     FloorDiv,
     FloorMod,
     IntImm,
+    Let,
     Or,
     Var,
     as_expr,
@@ -51,9 +52,7 @@ class Analyzer:
 
     def bind(self, var: Var, lo: int | None, hi: int | None) -> None:
         """`lo <= var <= hi`; `None` leaves an end open."""
-        index = self.terms.var(var).single()
-        assert index is not None, "a variable is one atom"
-        self.knowledge.narrow(index, Interval(lo, hi))
+        self.knowledge.narrow(learn.told(self, var), Interval(lo, hi))
 
     def bind_range(self, var: Var, start: Any, extent: Any) -> None:
         """`start <= var < start + extent`, and so `extent >= 1`: `var` has a value here."""
@@ -158,6 +157,9 @@ class Analyzer:
 
     def map_children(self, expr: Expr) -> Expr:
         return simplifier.map_children(self, expr)
+
+    def simplify_let(self, expr: Let) -> Expr:
+        return simplifier.let(self, expr)
 
     def apply_rules(self, expr: Expr) -> Expr | None:
         return simplifier.apply_rules(self, expr)

@@ -38,6 +38,7 @@ from tilelang.ir.expr import (
     FloorDiv,
     FloorMod,
     IntImm,
+    Let,
     Max,
     Min,
     Mul,
@@ -395,6 +396,13 @@ def _guarded(an: Analyzer, expr: Call) -> Linear:
     )
 
 
+def _let(an: Analyzer, expr: Any) -> Linear:
+    made = an.simplify_let(expr)
+    if isinstance(made, Let):
+        return an.terms.atom(Let, key_of(made), (), lambda: made)
+    return an.linear(made)
+
+
 def opaque(an: Analyzer, expr: Expr) -> Linear:
     """An atom of whose value nothing is known but its type; its operands are simplified.
 
@@ -425,4 +433,5 @@ _CONVERT: dict[type[Expr], Callable[[Analyzer, Any], Linear]] = {
     Cast: _cast,
     Select: _select,
     Call: _call,
+    Let: _let,
 }

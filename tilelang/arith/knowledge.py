@@ -1,8 +1,8 @@
 """What is known of atoms, in nested scopes.
 
-Filled by `learn` (ranges, values, conditions), read by bounds, divisibility and proofs. All is undone
-at the end of its scope through one trail; `memo` holds results that depend on what is known, and is
-replaced whenever that grows. Concludes nothing itself.
+Filled by `learn` (ranges, values, conditions), read by bounds, divisibility and proofs. All is
+undone at the end of its scope through one trail; `memo` holds results that depend on what is known,
+and is replaced whenever that grows. Concludes nothing itself.
 """
 
 from __future__ import annotations

@@ -35,10 +35,17 @@ if TYPE_CHECKING:
     from tilelang.arith.analyzer import Analyzer
 
 
-def range_of_var(an: Analyzer, var: Var, start: Expr, extent: Expr) -> None:
-    """`start <= var < start + extent`."""
+def told(an: Analyzer, var: Var) -> int:
+    """The atom of a variable of which something is told, ranked by when that happens."""
     index = an.terms.var(var).single()
     assert index is not None, "a variable is one atom"
+    an.terms.rank(index)
+    return index
+
+
+def range_of_var(an: Analyzer, var: Var, start: Expr, extent: Expr) -> None:
+    """`start <= var < start + extent`."""
+    index = told(an, var)
     try:
         low, count = an.linear(start), an.linear(extent)
     except (Unrepresentable, RecursionError):
@@ -67,8 +74,7 @@ def value_of_var(an: Analyzer, var: Var, value: Expr) -> None:
         _bool_value(an, var, value)
     if value.dtype not in canonical.INTEGERS:
         return
-    index = an.terms.var(var).single()
-    assert index is not None, "a variable is one atom"
+    index = told(an, var)
     try:
         linear = an.linear(value)
     except (Unrepresentable, RecursionError):

@@ -1,9 +1,9 @@
 """Comparisons of integers, and conditions made of them.
 
 A comparison is decided, or brought to one form: common factors cancelled, the term with the
-latest variable positive and on the left (a loop variable before the extent), constants on the right,
-`<` unless `<=` saves a constant. Negations go inward; members of a conjunction that others imply are dropped.
-Comparisons of floats keep their form, as `not (a < b)` is not `a >= b` for them.
+latest variable positive and on the left (a loop variable before the extent), constants on the
+right, `<` unless `<=` saves a constant. Negations go inward; members of a conjunction that others
+imply are dropped. Comparisons of floats keep their form, as `not (a < b)` is not `a >= b` for them.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def canonical_form(an: Analyzer, kind: type, x: Linear, typ: dtype) -> Expr:
 
 def _leading(an: Analyzer, x: Linear) -> int:
     """The coefficient of the term with the latest variable; of the first such term."""
-    return max(x.terms, key=lambda term: an.terms.latest_in(term[0]))[1]
+    return max(x.terms, key=lambda term: an.terms.rank_of(term[0]))[1]
 
 
 def _sides(x: Linear) -> tuple[Linear, Linear]:

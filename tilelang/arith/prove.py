@@ -55,17 +55,23 @@ class _Search:
         self.an = an
         self.steps_left = effort
         self.is_thorough = effort > QUICK
-        self.tried: set[Linear] = set()
+        self.found: dict[Linear, bool] = {}  # False while a proof is under way
 
     def prove(self, x: Linear, depth: int) -> bool:
         """Whether `x <= 0`."""
         hi = bounds.of_linear(self.an, x).hi
         if hi is not None and hi <= 0:
             return True
-        if depth == 0 or self.steps_left <= 0 or x in self.tried or not x.terms:
-            return False
+        known = self.found.get(x)
+        if known is not None or depth == 0 or self.steps_left <= 0 or not x.terms:
+            return known or False
         self.steps_left -= 1
-        self.tried.add(x)
+        self.found[x] = False
+        self.found[x] = made = self._enlarge(x, depth)
+        return made
+
+    def _enlarge(self, x: Linear, depth: int) -> bool:
+        """Whether `x <= 0` follows from the same of something larger."""
         if any(self.prove(larger, depth - 1) for larger in self._by_facts(x)):
             return True
         steps = list(self._steps(x))

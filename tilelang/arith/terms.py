@@ -47,7 +47,7 @@ class Atom:
         args: linear forms of the integer operands that bounds are computed from.
         is_cheap: made of variables and arithmetic alone, so it may be written twice.
         unit: the linear form that is just this atom.
-        latest_var: number of the latest variable in it; -1 where it has none.
+        rank: of a compound atom, the highest rank of a variable in it (see `Terms.rank`).
     """
 
     index: int
@@ -56,7 +56,7 @@ class Atom:
     args: tuple[Linear, ...]
     is_cheap: bool
     unit: Linear
-    latest_var: int
+    rank: int
 
 
 class Terms:
@@ -66,6 +66,7 @@ class Terms:
         self.atoms: list[Atom] = []
         self._index: dict[Hashable, int] = {}
         self._vars: dict[Var, Linear] = {}
+        self._ranks: dict[int, int] = {}
         self._built: dict[tuple[Linear, dtype], Expr] = {}
 
     def var(self, var: Var) -> Linear:
@@ -92,8 +93,8 @@ class Terms:
 
     def _new(self, expr: Expr, kind: type, args: tuple[Linear, ...], is_cheap: bool) -> Atom:
         index = len(self.atoms)
-        latest = index if kind is Var else max(map(self.latest_var, args), default=-1)
-        atom = Atom(index, expr, kind, args, is_cheap, Linear((((index,), 1),), 0), latest)
+        rank = max([self.rank_of(m) for x in args for m, _ in x.terms], default=-1)
+        atom = Atom(index, expr, kind, args, is_cheap, Linear((((index,), 1),), 0), rank)
         self.atoms.append(atom)
         return atom
 
@@ -101,13 +102,14 @@ class Terms:
         """Whether every atom of `linear` may be written twice."""
         return all(self.atoms[i].is_cheap for monomial, _ in linear.terms for i in monomial)
 
-    def latest_var(self, linear: Linear) -> int:
-        """Number of the latest variable in `linear`; -1 where it has none."""
-        return max([self.latest_in(monomial) for monomial, _ in linear.terms], default=-1)
+    def rank(self, index: int) -> None:
+        """Rank the variable `index` after those ranked before: sums are written in this order."""
+        self._ranks.setdefault(index, len(self._ranks))
 
-    def latest_in(self, monomial: Monomial) -> int:
-        """Number of the latest variable in a product."""
-        return max([self.atoms[i].latest_var for i in monomial])
+    def rank_of(self, monomial: Monomial) -> int:
+        """The highest rank of a variable in a product; -1 where none has one."""
+        ranks, atoms = self._ranks, self.atoms
+        return max([ranks.get(i, atoms[i].rank) for i in monomial])
 
     # -- back to expressions -----------------------------------------------------------------------
 
@@ -124,8 +126,9 @@ class Terms:
         return found
 
     def _build(self, linear: Linear, kind: dtype) -> Expr:
-        positive = [t for t in linear.terms if t[1] > 0]
-        negative = [t for t in linear.terms if t[1] < 0]
+        terms = sorted(linear.terms, key=lambda term: self.rank_of(term[0]))
+        positive = [t for t in terms if t[1] > 0]
+        negative = [t for t in terms if t[1] < 0]
         const = linear.const
         if positive:
             made = self._term(positive[0], kind)
@@ -183,6 +186,4 @@ def same(a: Expr, b: Expr) -> bool:
     if type(a) is not type(b) or a.dtype != b.dtype:
         return False
     x, y = key_of(a), key_of(b)
-    return (
-        hash(x) == hash(y) and x == y
-    )  # `==` of variables is slow, so hashes first
+    return hash(x) == hash(y) and x == y  # `==` of variables is slow, so hashes first

@@ -34,9 +34,11 @@ from tilelang.ir.expr import (
     Let,
     Max,
     Min,
+    Mul,
     Not,
     Select,
     StringImm,
+    Sub,
     Var,
     const_value,
 )
@@ -174,7 +176,7 @@ class CExpressions:
     def expr_BinaryOp(self, value: BinaryOp) -> Text:
         name = type(value).__name__
         symbol, strength = _OPERATORS[name]
-        a, b = value.a, value.b
+        a, b = self._operands(value)
         if name == "Add" and isinstance(b, IntImm) and -(1 << 31) < b.value < 0:
             symbol, right = "-", str(-b.value)
         elif isinstance(b, IntImm) and self._is_plain(a, b):
@@ -189,6 +191,15 @@ class CExpressions:
         if value.dtype.is_int and value.dtype.bits < 32 and name in _OVERFLOWING:
             return self.wrap_to(value.dtype, text)
         return text, strength
+
+    def _operands(self, value: BinaryOp) -> tuple[Expr, Expr]:
+        """The operands, one of them without a widening that C does by itself."""
+        a, b = value.a, value.b
+        if value.dtype != "int64" or not isinstance(value, (Add, Sub, Mul)):
+            return a, b
+        if isinstance(a, IntImm) or isinstance(b, IntImm):
+            return a, b
+        return (a, narrow_index(b)) if narrow_index(b) is not b else (narrow_index(a), b)
 
     def _is_plain(self, other: Expr, number: IntImm) -> bool:
         """Whether the constant may stand without suffix: the other operand decides the type."""
@@ -271,7 +282,7 @@ class CExpressions:
 
     def element(self, buffer: Buffer, index: Expr) -> str:
         """The place of an element in memory."""
-        return f"{self.pointer(buffer)}[{self.expr(index)}]"
+        return f"{self.pointer(buffer)}[{self.expr(narrow_index(index))}]"
 
     def pointer(self, buffer: Buffer) -> str:
         """A pointer to the start of the storage, of the buffer's element type."""
@@ -298,6 +309,15 @@ class CExpressions:
     def function(self, name: str, *args: str) -> Text:
         """`name(args)`."""
         return f"{name}({', '.join(args)})", POSTFIX
+
+
+def narrow_index(value: Expr) -> Expr:
+    """What a widening to int64 widens, where the value stays the same; otherwise `value`."""
+    if isinstance(value, Cast) and value.dtype == "int64":
+        inner = value.value
+        if inner.dtype.kind == "int" and 8 <= inner.dtype.bits < 64:
+            return inner
+    return value
 
 
 def float_text(number: float, is_double: bool) -> str:

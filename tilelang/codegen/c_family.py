@@ -19,11 +19,24 @@ from tilelang.errors import Span
 from tilelang.ir import stmt as S
 from tilelang.ir.annotation import UNROLL_FACTOR
 from tilelang.ir.equality import structural_equal
-from tilelang.ir.expr import BinaryOp, BufferLoad, Expr, const_value
+from tilelang.ir.expr import (
+    BinaryOp,
+    BufferLoad,
+    Call,
+    Expr,
+    FloorDiv,
+    FloorMod,
+    Max,
+    Min,
+    Select,
+    const_value,
+)
 from tilelang.ir.node import Node
 from tilelang.ir.ops import is_pure
+from tilelang.ir.visitor import walk
 
 MAX_LINE = 100
+_EXPENSIVE = (Call, Min, Max, Select, FloorDiv, FloorMod)  # computed once, in front of a loop
 
 
 class CFamilyPrinter(CExpressions):
@@ -74,7 +87,7 @@ class CFamilyPrinter(CExpressions):
         if span is None or (span.file, span.line) == self.last_line:
             return
         self.last_line = (span.file, span.line)
-        text = span.source_line().strip().rstrip("\\")  # a backslash would continue the comment
+        text = span.source_line().strip().rstrip("\\ ")  # a backslash would continue the comment
         self.line(f"// {os.path.basename(span.file)}:{span.line}: {text}".rstrip(": "))
 
     # -- statements -------------------------------------------------------------------------------
@@ -151,13 +164,12 @@ class CFamilyPrinter(CExpressions):
 
     def _loop_end(self, node: S.For) -> str:
         """The value after the last: text that means the same on every iteration."""
-        is_simple = not isinstance(node.extent, Expr) or is_pure(node.extent)
         start = const_value(node.start)
         end = node.extent if start == 0 else node.start + node.extent
         number = const_value(end)
         if number is not None:
             return str(number)
-        if is_simple and is_pure(node.start):
+        if is_pure(end) and not any(isinstance(n, _EXPENSIVE) for n in walk(end)):
             return self.expr(end, ORDER + 1)
         name = self.names.fresh("end")
         self.line(f"const {self.value_type(node.var.dtype)} {name} = {self.expr(end)};")

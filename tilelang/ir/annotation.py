@@ -29,7 +29,8 @@ ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratc
 SHARES_ARENA = "shares_arena"  # bool: other buffers use the same bytes at other times
 
 # Attr: `value` speaks of `body`
-COLLECTIVE = "collective"  # bool: under a condition on the thread index; its threads run it as one
+COLLECTIVE = "collective"  # bool: among thread code; all threads that reach it run it as one
+ITERATION = "iteration"  # tuple[Expr, Expr]: number of a T.Parallel iteration, and of how many
 IN_RANGE = "in_range"  # bool: accesses in the body lie inside their buffers; no guard is added
 SAFE_VALUE = "safe_value"  # tuple[tuple[Buffer, Expr], ...]: what out-of-bounds reads deliver
 LAYOUTS = "layouts"  # tuple[tuple[Buffer, Layout], ...]: user-chosen physical layouts

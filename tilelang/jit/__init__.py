@@ -1,8 +1,13 @@
-"""Make kernels callable: `jit`, `lazy_jit`, `compile`, `par_compile`, `JITKernel`."""
+"""Make kernels callable: `jit`, `lazy_jit`, `compile`, `par_compile`, `JITKernel`.
+
+`tilelang.jit` is this package and the decorator of the same name: the module is callable, so that it
+can be loaded on first use and the two names can never get in each other's way.
+"""
 
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,3 +66,15 @@ def lazy_jit(
         execution_backend=execution_backend, verbose=verbose, pass_configs=pass_configs,
         compile_flags=compile_flags,
     )  # fmt: skip
+
+
+class _DecoratorModule(types.ModuleType):
+    """This package, called as the decorator `jit`."""
+
+    def __call__(self, func: Any = None, **options: Any) -> Any:
+        root = options.pop("debug_root_path", None)
+        return make_jit(func, JITImpl, sys._getframe(1), root, **options)
+
+
+_DecoratorModule.__call__.__doc__ = jit.__doc__
+sys.modules[__name__].__class__ = _DecoratorModule

@@ -29,8 +29,26 @@ _LAUNCHES = ("Kernel", "ClusterKernel", "CUDASourceCodeKernel")
 class CompileOptions:
     """The keywords of `jit`, as `compile` takes them."""
 
-    def __init__(self, **options: Any) -> None:
-        self.options = options
+    def __init__(
+        self,
+        *,
+        out_idx: list[int] | int | None = None,
+        target: Any = None,
+        target_host: Any = None,
+        execution_backend: str | None = None,
+        verbose: bool | None = None,
+        pass_configs: Mapping[Any, Any] | None = None,
+        compile_flags: Any = None,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "out_idx": out_idx,
+            "target": target,
+            "target_host": target_host,
+            "execution_backend": execution_backend,
+            "verbose": verbose,
+            "pass_configs": pass_configs,
+            "compile_flags": compile_flags,
+        }
 
     def compile(self, func: PrimFunc) -> JITKernel:
         return compile(func, **self.options)

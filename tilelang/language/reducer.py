@@ -11,16 +11,15 @@ The pass `check_tile_program` looks at the order of these statements.
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, Note, ScopeError, caller_span
 from tilelang.ir.annotation import REDUCER
 from tilelang.ir.buffer import FRAGMENT, Buffer
 from tilelang.ir.expr import HANDLE, BufferLoad, Call, StringImm, as_expr, cast
 from tilelang.ir.reduction import identity
-from tilelang.ir.stmt import Evaluate
+from tilelang.ir.stmt import Allocate, Evaluate, annotation
 from tilelang.language.allocate import _allocate
-from tilelang.language.builder import emit
+from tilelang.language.builder import current, emit
 from tilelang.language.copy import matched
 from tilelang.language.location import argument_span
 from tilelang.language.operand import attributes, emit_tile_op, tile, user_annotations
@@ -28,7 +27,6 @@ from tilelang.language.operand import attributes, emit_tile_op, tile, user_annot
 FIRST_OPERATIONS = ("sum", "max", "min")
 OPERATIONS = (*FIRST_OPERATIONS, "bitand", "bitor", "bitxor")
 REPLICATIONS = ("none", "all")
-_reducers: WeakKeyDictionary[Buffer, str] = WeakKeyDictionary()  # reducer -> its operation
 
 
 def alloc_reducer(
@@ -54,9 +52,7 @@ def alloc_reducer(
             f"alloc_reducer: replication is {replication!r}, expected 'none' or 'all'",
             argument_span("replication"),
         )
-    reducer = _allocate("alloc_reducer", shape, dtype, FRAGMENT, ((REDUCER, (op, spread)),))
-    _reducers[reducer] = op
-    return reducer
+    return _allocate("alloc_reducer", shape, dtype, FRAGMENT, ((REDUCER, (op, spread)),))
 
 
 class ReplicationError(ArgumentError, AssertionError):
@@ -64,15 +60,19 @@ class ReplicationError(ArgumentError, AssertionError):
 
 
 def _operation(function: str, reducer: Buffer, argument: int) -> str:
-    op = _reducers.get(reducer)
-    if op is None:
-        raise ArgumentTypeError(
-            f"{function}: `{reducer.name}` is no reducer",
-            argument_span(argument),
-            notes=[Note(reducer.span, "allocated here")] if reducer.span else (),
-            hint="allocate it with T.alloc_reducer",
-        )
-    return op
+    """The operation of a reducer: it is allocated in a block that is still open."""
+    for scope in reversed(current().scopes):
+        for stmt in scope.stmts:
+            if isinstance(stmt, Allocate) and stmt.buffer is reducer:
+                noted = annotation(stmt.annotations, REDUCER)
+                if isinstance(noted, tuple):
+                    return noted[0]
+    raise ArgumentTypeError(
+        f"{function}: `{reducer.name}` is no reducer",
+        argument_span(argument),
+        notes=[Note(reducer.span, "allocated here")] if reducer.span else (),
+        hint="allocate it with T.alloc_reducer",
+    )
 
 
 def reducer_init(r: Any, init: Any = None) -> None:

@@ -117,7 +117,7 @@ class Names:
 
     def bind_interval(self, name: str, interval: Interval) -> Interval:
         """The same interval with its bounds as names."""
-        if interval.is_whole:
+        if interval.is_whole or interval.is_bound:
             return interval
         low = self.bind(f"{name}_low", interval.low)
         if interval.end is interval.extent:

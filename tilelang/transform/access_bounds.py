@@ -1,7 +1,7 @@
 """Which conditions put an access inside its buffer, and how they are put into words of the IR.
 
-Pure functions between `legalize_memory` and the expressions; decides nothing about where a condition
-is tested.
+Pure functions between `legalize_memory` and the expressions; decides nothing about where a
+condition is tested.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Integer expressions as sums: what an index is in terms of loop variables.
 
-Pure functions; `check_tile_program` asks for exact ranges, `legalize_memory` solves conditions for a
-loop variable. Integer arithmetic does not overflow by contract, so conversions between integer types
-that hold all values are passed over.
+Pure functions; `check_tile_program` asks for exact ranges, `legalize_memory` solves conditions for
+a loop variable. Integer arithmetic does not overflow by contract, so conversions between integer
+types that hold all values are passed over.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _keeps_values(inner: Expr, outer: Expr) -> bool:
 
 
 def split_linear(value: Expr, var: Var) -> tuple[int, Expr] | None:
-    """`(c, rest)` with `value == c * var + rest` and `rest` free of `var`; `None` when not of that form."""
+    """`(c, rest)`: `value == c * var + rest`, `rest` free of `var`; `None` if it is no such sum."""
     if not any(v is var for v in used_vars(value)):
         return 0, value
     match value:

@@ -1,8 +1,9 @@
 """Mistakes that only the whole program shows, reported at the user's lines, all at once.
 
-Comes in: tile IR as it was traced. A walk with the facts of each place asks the rules of `tile_rules`
-about each statement and expression; the first problem becomes the error, the others its notes. Goes
-out: the same function. What one call can see by itself has been checked when it was traced.
+Comes in: tile IR as it was traced. A walk with the facts of each place asks the rules of
+`tile_rules` about each statement and expression; the first problem becomes the error, the others
+its notes. Goes out: the same function. What one call can see by itself has been checked when it was
+traced.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Conditions in front of stores, as far out as they mean the same.
 
-First half of `legalize_memory`. Every statement is given back with the conditions under which it does
-anything at all; whoever holds the statement tests them, or hands them on. So a test is made outside
-the loops it does not depend on, once for statements that share it, and a condition on the variable of
-a loop becomes a bound of that loop.
+First half of `legalize_memory`. Every statement is given back with the conditions under which it
+does anything at all; whoever holds the statement tests them, or hands them on. So a test is made
+outside the loops it does not depend on, once for statements that share it, and a condition on the
+variable of a loop becomes a bound of that loop.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _CLIPPED_LOOPS = (LoopKind.SERIAL, LoopKind.VECTORIZED)
 
 
 class Guarded(NamedTuple):
-    """A statement that does nothing unless all `conditions` hold; a neutral one never does anything."""
+    """A statement that does nothing unless all `conditions` hold; a neutral one never does."""
 
     stmt: Stmt
     conditions: tuple[Expr, ...] = ()
@@ -88,6 +88,7 @@ class StoreGuards(ScopedMutator):
         """One test for the whole vector; where it fails, lane by lane."""
         ends = vector_ends(stmt.indices)
         lanes = max(i.dtype.lanes for i in stmt.indices)
+        missing: list[Expr] = []
         if ends is not None:
             missing = [c for e in ends for c in missing_conditions(self.facts, stmt.buffer, e)]
             if not missing:

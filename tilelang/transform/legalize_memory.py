@@ -18,8 +18,8 @@ from tilelang.transform.guard_stores import StoreGuards
 def legalize_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     """Guard every access to global memory that is not proved to be in range.
 
-    Needs: thread form. Leaves: thread form without `SAFE_VALUE` and `IN_RANGE` attributes. Only what
-    cannot be proved is tested, outside the loops it does not depend on; addresses are not tested.
+    Needs: thread form. Leaves: thread form without `SAFE_VALUE` and `IN_RANGE` attributes. Only
+    what cannot be proved is tested, outside the loops it does not depend on; addresses are not.
 
         for i in vectorized(128): C[b * 128 + i] = A[b * 128 + i]
     --> for i in vectorized(min(128, n - b * 128)): C[b * 128 + i] = A[b * 128 + i]

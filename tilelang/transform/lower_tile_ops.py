@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from tilelang.errors import Span
 from tilelang.ir import annotation as keys
 from tilelang.ir.annotation import REDUCER, SAFE_VALUE
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import BufferLoad, Call, StringImm, Var, as_expr, cast
+from tilelang.ir.expr import BufferLoad, Call, Expr, StringImm, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.reduction import combine_any
@@ -36,6 +36,7 @@ from tilelang.transform.context import PassContext
 from tilelang.transform.facts import Facts
 from tilelang.transform.parallel_loops import collect_nest, innermost_choice, why_not_vectorised
 from tilelang.transform.quantifiers import hoist_quantifiers
+from tilelang.transform.varying import is_private, uses_threads
 
 # Attributes that say nothing to a CPU, where results never depend on them.
 _WITHOUT_MEANING = {
@@ -70,7 +71,7 @@ class _Lower(Mutator):
         self.facts = Facts()
         self.dropped = _WITHOUT_MEANING.get(ctx.target.kind, ())
         self.thread_vars: set[Var] = set()  # thread indices, and names computed from them
-        self.is_divergent = False  # under a condition on the thread index
+        self.has_thread_code = False  # the launch has statements that depend on the thread
         self.context = LowerContext(ctx.target, self.facts, sanitize=ctx.sanitize)
         self.reducers: list[Buffer] = []
 
@@ -90,6 +91,7 @@ class _Lower(Mutator):
 
     def mutate_Launch(self, node: Launch) -> Launch:
         self.thread_vars |= set(node.thread_vars)
+        self.has_thread_code = uses_threads(node)
         with self.facts.scope():
             for var, extent in zip(node.grid_vars, node.grid_extents):
                 self.facts.add_range(var, as_expr(0), extent)
@@ -111,6 +113,9 @@ class _Lower(Mutator):
     def mutate_For(self, node: For) -> Any:
         if node.kind is LoopKind.PARALLEL:
             return self._lower_parallel(node)
+        before, extent = hoist_quantifiers(node.extent)
+        if before:
+            return seq([*before, self.mutate_For(replace(node, extent=extent))])
         with self.facts.scope():
             self.facts.add_range(node.var, node.start, node.extent)
             body = self.mutate(node.body)
@@ -124,8 +129,6 @@ class _Lower(Mutator):
 
     def mutate_If(self, node: If) -> Any:
         before, condition = hoist_quantifiers(node.condition)
-        divergent = self.is_divergent
-        self.is_divergent |= any(v in self.thread_vars for v in used_vars(condition))
         with self.facts.scope():
             self.facts.add_condition(condition, holds=True)
             then_body = self.mutate(node.then_body)
@@ -134,7 +137,6 @@ class _Lower(Mutator):
             with self.facts.scope():
                 self.facts.add_condition(condition, holds=False)
                 else_body = self.mutate(else_body)
-        self.is_divergent = divergent
         made = replace(
             node, condition=condition, then_body=then_body or Seq(()), else_body=else_body
         )
@@ -142,6 +144,19 @@ class _Lower(Mutator):
         if all(a is b for a, b in zip(same, (node.condition, node.then_body, node.else_body))):
             return node
         return seq([*before, made])
+
+    def mutate_While(self, node: While) -> Stmt:
+        before, condition = hoist_quantifiers(node.condition)
+        with self.facts.scope():
+            body: Stmt = self.mutate(node.body) or Seq(())
+        if not before:
+            return node if body is node.body else replace(node, body=body)
+        leave = If(logical_not(condition), Break(span=node.span), span=node.span)
+        return While(as_expr(True), seq([*before, leave, body]), span=node.span)
+
+    def mutate_Assert(self, node: Assert) -> Stmt:
+        before, condition = hoist_quantifiers(node.condition)
+        return seq([*before, replace(node, condition=condition)]) if before else node
 
     # -- attributes and allocations --------------------------------------------------------------
 
@@ -176,8 +191,12 @@ class _Lower(Mutator):
     # -- operations ------------------------------------------------------------------------------
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
-        lowered = operator_for(node).lower(self.context)
-        if self.is_divergent:
+        hoisted = [(name, *hoist_quantifiers(value)) for name, value in node.values]
+        before = [stmt for _, stmts, _ in hoisted for stmt in stmts]
+        if before:
+            node = replace(node, values=tuple((name, value) for name, _, value in hoisted))
+        lowered = seq([*before, operator_for(node).lower(self.context)])
+        if self.has_thread_code:
             lowered = Attr(keys.COLLECTIVE, True, lowered)
         return located(lowered, node.span)
 
@@ -191,12 +210,29 @@ class _Lower(Mutator):
             made: Stmt = self.mutate(body) or Seq(())
         order = [loop for loop in loops if loop is not loops[chosen]]
         innermost = LoopKind.SERIAL if reason else LoopKind.VECTORIZED
+        if self.has_thread_code and self._depends_on_thread(body):
+            made = Attr(keys.ITERATION, _iteration(loops), made, span=node.span)
         for loop, kind in [
             (loops[chosen], innermost),
             *((p, LoopKind.SERIAL) for p in order[::-1]),
         ]:
             made = replace(loop, kind=kind, body=made, annotations=())
-        return Attr(keys.COLLECTIVE, True, made, span=node.span) if self.is_divergent else made
+        if not self.has_thread_code:
+            return made
+        return Attr(keys.COLLECTIVE, True, made, span=node.span)
+
+    def _depends_on_thread(self, body: Stmt) -> bool:
+        """Whether it may matter which thread runs an iteration with this body."""
+        inside = {n.buffer.data for n in walk(body) if isinstance(n, Allocate)}
+        for node in walk(body):
+            if isinstance(node, Var) and node in self.thread_vars:
+                return True
+            if isinstance(node, Call) and node.op.startswith("rng_"):
+                return True
+            buffer = getattr(node, "buffer", None)
+            if isinstance(buffer, Buffer) and is_private(buffer) and buffer.data not in inside:
+                return True
+        return False
 
     def mutate_BufferStore(self, node: BufferStore) -> Stmt:
         before, value = hoist_quantifiers(node.value)
@@ -215,6 +251,16 @@ class _Lower(Mutator):
         assert isinstance(operation, StringImm), "the language passes the reducer's operation"
         combined = combine_any(operation.value, target, cast(value, target.dtype))
         return BufferStore(target.buffer, combined, target.indices, span=span)
+
+
+def _iteration(loops: Sequence[For]) -> tuple[Expr, Expr]:
+    """Number of the iteration of a nest, the last loop counting fastest, and how many there are."""
+    number: Expr = as_expr(0)
+    total: Expr = as_expr(1)
+    for loop in loops:
+        number = number * loop.extent + (loop.var - loop.start)
+        total = total * loop.extent
+    return number, total
 
 
 def located(stmt: Stmt, span: Span | None) -> Stmt:

@@ -1,8 +1,8 @@
 """A mutator that knows, at each place, what holds there.
 
 Passes that prove things about indices derive from it. It adds the ranges of loop and launch
-variables, the values of names, the conditions of enclosing branches and `T.assume`, and forgets them
-at the end of their scope. What speaks of memory counts only while nothing writes that memory.
+variables, the values of names, the conditions of enclosing branches and `T.assume`, and forgets
+them at the end of their scope. What speaks of memory counts only while nothing writes that memory.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def is_stable(value: Expr, where: Iterable[Stmt]) -> bool:
 
 
 def written_storage(node: Node) -> set[Var]:
-    """Pointers of the storage that `node` may write: by stores, by operations, through addresses."""
+    """Pointers of storage that `node` may write: by stores, by operations, through addresses."""
     found: set[Var] = set()
     for item in walk(node):
         if isinstance(item, BufferStore):

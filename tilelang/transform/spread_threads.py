@@ -1,4 +1,4 @@
-"""On a CPU one thread runs a whole block: code that looks at thread indices becomes loops over them."""
+"""On a CPU one thread runs a whole block: code with thread indices becomes loops over them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from tilelang.errors import TargetError
-from tilelang.ir.annotation import COLLECTIVE, INIT, REDUCTION, WARP_GROUPS
+from tilelang.ir.annotation import COLLECTIVE, INIT, ITERATION, REDUCTION, WARP_GROUPS
 from tilelang.ir.buffer import LOCAL, Buffer
 from tilelang.ir.expr import (
     BufferLoad,
@@ -42,16 +42,16 @@ from tilelang.transform.context import PassContext
 from tilelang.transform.thread_grid import ThreadGrid, bind_threads, each, thread_grid
 from tilelang.transform.thread_random import with_random_state
 from tilelang.transform.thread_regions import Region, RegionCutter
-from tilelang.transform.varying import EXCHANGES, HINTS, find_varying
+from tilelang.transform.varying import HINTS, find_varying, uses_threads
 from tilelang.transform.warp_exchange import element, per_thread, store
 
 
 def spread_threads(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     """Run the threads of a block one after the other, between one meeting of theirs and the next.
 
-    Needs: thread form, after `legalize_memory`. Leaves: thread form in which no thread index occurs;
-    a launch that uses none stays the same object. Private storage and values that live from one
-    region to another become arrays with one entry per thread.
+    Needs: thread form, after `legalize_memory`. Leaves: thread form in which no thread index
+    occurs; a launch that uses none stays the same object. Private storage and values that live
+    from one region to another become arrays with one entry per thread.
 
         x[0] = A[tx]; sync_threads(); S[tx] = x[0]      (each in its own region)
     --> for tx: x[tx, 0] = A[tx];  for tx: S[tx] = x[tx, 0]
@@ -66,7 +66,7 @@ def spread_threads(func: PrimFunc, ctx: PassContext) -> PrimFunc:
 
 class _Spread(Mutator):
     def mutate_Launch(self, node: Launch) -> Stmt:
-        if not _uses_threads(node):
+        if not uses_threads(node):
             return _Unmarked().mutate_children(node)
         grid = thread_grid(node)
         body = _Unhinted().mutate(with_random_state(node.body, grid))
@@ -76,18 +76,6 @@ class _Spread(Mutator):
         still = {v: as_expr(0) for v in grid.vars if v not in grid.running()}
         made = substitute(made, {v: cast(zero, v.dtype) for v, zero in still.items()})
         return replace(node, body=made)
-
-
-def _uses_threads(launch: Launch) -> bool:
-    """Whether anything in the body depends on which thread runs it."""
-    threads = set(launch.thread_vars)
-    indices = ("lane_id", "warp_id")
-    for node in walk(launch.body):
-        if isinstance(node, Var) and node in threads:
-            return True
-        if isinstance(node, Call) and (node.op in EXCHANGES or node.op in indices):
-            return True
-    return False
 
 
 class _Unhinted(Mutator):
@@ -101,12 +89,12 @@ class _Unmarked(Mutator):
     """Takes the attributes away that speak of threads."""
 
     def mutate_Attr(self, node: Attr) -> Any:
-        if node.key in (COLLECTIVE, WARP_GROUPS):
+        if node.key in (COLLECTIVE, ITERATION, WARP_GROUPS):
             return self.mutate(node.body)
         return self.mutate_children(node)
 
 
-# -- regions to loops --------------------------------------------------------------------------------
+# -- regions to loops ------------------------------------------------------------------------------
 
 
 def _top(region: Region) -> tuple[Stmt, ...]:

@@ -81,7 +81,7 @@ def thread_grid(launch: Launch) -> ThreadGrid:
         number = const_value(extent)
         if number is None:
             raise TargetError(
-                f"the number of threads `{extent}` is known only at run time, and thread indices are used",
+                f"thread indices are used, but the number of threads `{extent}` is no constant",
                 launch.span,
                 hint="give `threads` as an integer",
             )
@@ -89,13 +89,13 @@ def thread_grid(launch: Launch) -> ThreadGrid:
     return ThreadGrid(launch.thread_vars, tuple(extents))
 
 
-# -- T.thread_binding loops --------------------------------------------------------------------------
+# -- T.thread_binding loops ------------------------------------------------------------------------
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
 def bind_threads(func: PrimFunc) -> PrimFunc:
-    """Give hardware-index loops the indices of the launch around them; make one where there is none.
+    """Give hardware-index loops the indices of the launch around them, made where there is none.
 
     Raises:
         TargetError: for an extent that differs from the launch's, or an unknown hardware index.
@@ -141,7 +141,7 @@ class _BindThreads(Mutator):
             return self._widen(axis, node)
         if not structural_equal(cast(given, "int64"), cast(extent, "int64")):
             raise TargetError(
-                f"the loop runs {given} times over {kind}.{'xyz'[axis]}, but the launch has {extent}",
+                f"a loop of {given} over {kind}.{'xyz'[axis]}, but the launch has {extent}",
                 node.span,
                 hint="give T.Kernel the same extent",
             )
@@ -175,7 +175,7 @@ def _with_grid(launch: Launch, wider: dict[int, tuple[Var, Expr]]) -> Launch:
 
 
 def _launch_of(node: For) -> Launch:
-    """A launch around a hardware-index loop that stands outside any; inner ones give its threads."""
+    """A launch around a hardware-index loop outside any; inner ones give its threads."""
     extents: list[Expr] = [as_expr(1)] * 3
     for loop in walk(node):
         if isinstance(loop, For) and loop.kind is LoopKind.THREAD_BINDING:
@@ -183,6 +183,4 @@ def _launch_of(node: For) -> Launch:
             if kind == "threadIdx":
                 extents[axis] = loop.extent
     threads = tuple(Var(name, INT32) for name in ("tx", "ty", "tz"))
-    return Launch(
-        (Var("bx", INT32),), (as_expr(1),), threads, tuple(extents), node, span=node.span
-    )
+    return Launch((Var("bx", INT32),), (as_expr(1),), threads, tuple(extents), node, span=node.span)

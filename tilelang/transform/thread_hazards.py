@@ -23,7 +23,7 @@ _SHARED = (*SHARED_SCOPES, FRAGMENT)
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """One access to memory that threads share; `indices` is `None` where any element may be meant."""
+    """One access to memory that threads share; `indices` is `None` where any element is meant."""
 
     buffer: Buffer
     indices: tuple[Expr, ...] | None
@@ -76,7 +76,7 @@ class Ranges:
 def conflict(
     before: Iterable[Access], after: Iterable[Access], grid: ThreadGrid, ranges: Ranges
 ) -> bool:
-    """Whether a thread may touch in `after` what another one touches in `before`, one of them writing."""
+    """Whether threads may touch one element in `before` and in `after`, one of them writing."""
     return any(_meets(a, b, grid, ranges) for a in before for b in after)
 
 

@@ -1,4 +1,4 @@
-"""Random numbers of a thread come from a state of its own, which is made visible as private storage."""
+"""Random numbers of a thread come from a state of its own, made visible as private storage."""
 
 from __future__ import annotations
 

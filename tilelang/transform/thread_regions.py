@@ -12,17 +12,20 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from tilelang.errors import Error, Note
-from tilelang.ir.annotation import COLLECTIVE, WARP_GROUPS
+from tilelang.ir.annotation import COLLECTIVE, ITERATION, WARP_GROUPS
 from tilelang.ir.buffer import VAR, Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
+    INT32,
     Call,
     Expr,
     as_condition,
     as_expr,
     equal,
+    floordiv,
     logical_not,
     logical_or,
+    maximum,
 )
 from tilelang.ir.node import Node, node, replace
 from tilelang.ir.ops import has_side_effect
@@ -58,7 +61,7 @@ from tilelang.transform.warp_exchange import Exchanger, element, per_thread, sto
 
 
 class DivergenceError(Error, ValueError):
-    """A barrier, or another meeting of threads, that not all threads of the block reach together."""
+    """A barrier, or another meeting of threads, that not all threads of the block reach."""
 
 
 @node
@@ -143,8 +146,7 @@ class RegionCutter:
         if self.varying(stmt):
             return False
         return not any(
-            (isinstance(n, Attr)
-            and n.key in (COLLECTIVE, WARP_GROUPS))
+            (isinstance(n, Attr) and n.key in (COLLECTIVE, WARP_GROUPS))
             or (isinstance(n, Call) and n.op in EXCHANGES)
             for n in walk(stmt)
         )
@@ -177,7 +179,7 @@ class RegionCutter:
                 return all(self._is_private_work(b, under, in_loop) for b in bodies)
             case Attr():
                 if stmt.key == WARP_GROUPS or (
-                    stmt.key == COLLECTIVE and not self.varying(stmt.body)
+                    stmt.key == COLLECTIVE and self._is_for_all(stmt.body)
                 ):
                     return False
                 return self._is_private_work(stmt.body, under, in_loop)
@@ -291,10 +293,35 @@ class RegionCutter:
         )
 
     def _collective(self, stmt: Attr) -> None:
-        if self.varying(stmt.body):
-            self._stmt(stmt.body)
-        else:
+        if not self.varying(stmt.body):
             self._once(stmt.body)
+        elif self._is_for_all(stmt.body):
+            first, count = self._running()
+            self._stmt(_Deal(self.grid, first, count).mutate(stmt.body))
+        else:
+            self._stmt(stmt.body)
+
+    def _is_for_all(self, body: Stmt) -> bool:
+        """Whether the threads share the work of a collective statement, or each does it all."""
+        has_owners = any(isinstance(n, Attr) and n.key == ITERATION for n in walk(body))
+        return has_owners or not self.varying(body)
+
+    def _running(self) -> tuple[Expr, Expr]:
+        """The first of the threads that run here, and how many they are (neighbours)."""
+        if self.active is None:
+            return as_expr(0), as_expr(self.grid.count)
+        active, zero = self.active, as_expr(0)
+        first = Buffer("first", (1,), INT32, VAR)
+        count = Buffer("count", (1,), INT32, VAR)
+
+        def see(thread: Expr) -> Stmt:
+            start = If(equal(element(count, zero), 0), store(first, zero, thread))
+            add = store(count, zero, element(count, zero) + 1)
+            return If(as_condition(element(active, thread)), seq([start, add]))
+
+        self.out += [Allocate(first), Allocate(count), store(first, zero, zero)]
+        self.out += [store(count, zero, zero), each("thread", self.grid.count, see)]
+        return element(first, zero), element(count, zero)
 
     def _split_if(self, stmt: If) -> None:
         if self.varying(stmt.condition):
@@ -306,7 +333,7 @@ class RegionCutter:
         self.out.append(replace(stmt, then_body=then_body, else_body=else_body))
 
     def _warp_groups(self, stmt: Attr) -> None:
-        """`with T.ws(ids)`: block-level statements once, thread code in the threads of the groups."""
+        """`with T.ws(ids)`: block-level statements once, thread code in the groups' threads."""
         ids: Any = stmt.value
         group = self.grid.linear() // WARP_GROUP
         condition: Expr = as_expr(False)
@@ -348,6 +375,21 @@ class RegionCutter:
             self.out.append(clear)
         self._add(store(mask, self.grid.linear(), condition))
         return mask
+
+
+class _Deal(Mutator):
+    """Gives each iteration of a T.Parallel nest to one thread, neighbours to the same."""
+
+    def __init__(self, grid: ThreadGrid, first: Expr, count: Expr) -> None:
+        self.grid, self.first, self.count = grid, first, count
+
+    def mutate_Attr(self, node: Attr) -> Stmt:
+        if node.key != ITERATION:
+            return self.mutate_children(node)
+        number, total = node.value  # type: ignore[misc]
+        share = maximum(floordiv(total + (self.count - 1), self.count), 1)
+        owner = self.first + floordiv(number, share)
+        return If(equal(owner, self.grid.linear()), node.body, None, span=node.span)
 
 
 def _note(mask: Buffer, some: Buffer, thread: Expr) -> Stmt:

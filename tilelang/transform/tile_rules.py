@@ -1,4 +1,4 @@
-"""The rules of `check_tile_program`: pure questions about one node and the place where it stands."""
+"""The rules of `check_tile_program`: pure questions about one node and where it stands."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _is_hint(stmt: Stmt) -> bool:
 
 
 def index_by_parallel_variable(node: BufferLoad | BufferStore, place: Place) -> Problem | None:
-    """Fragments are not indexed by variables of unknown range, private arrays by no Parallel one."""
+    """No symbolic Parallel variable indexes a fragment, none at all a private array."""
     buffer = node.buffer
     if buffer.scope() not in (FRAGMENT, LOCAL) or not place.parallel_names:
         return None
@@ -193,7 +193,10 @@ def index_by_parallel_variable(node: BufferLoad | BufferStore, place: Place) -> 
     bad = next((v for v in found if v in place.parallel_names), None)
     if bad is None:
         return None
-    message = f"`{buffer.name}` is private to each thread and is indexed by the T.Parallel variable `{bad.name}`"
+    message = (
+        f"`{buffer.name}` is private to each thread, "
+        f"but is indexed by the T.Parallel variable `{bad.name}`"
+    )
     hint = "use T.alloc_fragment, whose elements are spread over the threads"
     return Problem(message, node.span, _allocated(buffer), hint)
 
@@ -299,7 +302,7 @@ def zero_divisor(node: BinaryOp, facts: Facts) -> Problem | None:
     return Problem(f"`{node.a}` is divided by `{divisor}`, which is always zero", node.span)
 
 
-# -- the whole function ------------------------------------------------------------------------------
+# -- the whole function ----------------------------------------------------------------------------
 
 
 def unwritten_buffers(func: PrimFunc) -> list[Problem]:

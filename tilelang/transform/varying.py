@@ -1,8 +1,9 @@
 """Which values differ between the threads of a block.
 
-`find_varying` looks at the body of one launch in thread form. A name varies when it is computed from
-a thread index, private storage when some thread may hold another value than its neighbour. What does
-not vary is the same in all threads, so one evaluation serves the block. An analysis: changes nothing.
+`find_varying` looks at the body of one launch in thread form. A name varies when it is computed
+from a thread index, private storage when some thread may hold another value than its neighbour.
+What does not vary is the same in all threads, so one evaluation serves the block. An analysis:
+changes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tilelang.ir.stmt import (
     Evaluate,
     For,
     If,
+    Launch,
+    LoopKind,
     Seq,
     Stmt,
     While,
@@ -82,6 +85,19 @@ class Varying:
 
     def any_of(self, nodes: Iterable[Node]) -> bool:
         return any(self(n) for n in nodes)
+
+
+def uses_threads(launch: Launch) -> bool:
+    """Whether anything in `launch` depends on which thread runs it."""
+    threads = set(launch.thread_vars)
+    for node in walk(launch.body):
+        if isinstance(node, Var) and node in threads:
+            return True
+        if isinstance(node, Call) and (node.op in EXCHANGES or node.op in _INDICES):
+            return True
+        if isinstance(node, For) and node.kind is LoopKind.THREAD_BINDING:
+            return True
+    return False
 
 
 def find_varying(body: Stmt, thread_vars: Iterable[Var]) -> Varying:
@@ -168,7 +184,8 @@ def _spread_effects(value: Expr, found: Varying, under: bool) -> None:
 def _may_write(call: Call, buffer: Buffer) -> bool:
     """Whether `call` gets the address of `buffer`, rather than the value of an element."""
     for argument in call.args:
-        if isinstance(argument, Call) and argument.op in ("address_of", "access_ptr"):
-            if any(isinstance(n, BufferLoad) and n.buffer is buffer for n in argument.args):
-                return True
+        if not (isinstance(argument, Call) and argument.op in ("address_of", "access_ptr")):
+            continue
+        if any(isinstance(n, BufferLoad) and n.buffer is buffer for n in argument.args):
+            return True
     return False

@@ -1,4 +1,4 @@
-"""Operations in which threads see each other's values, as loops over arrays with one entry per thread.
+"""Operations in which threads see each other's values, as loops over per-thread arrays.
 
 `spread_threads` has every thread leave its operand in an array, calls `exchange` for the loops that
 stand between, and has every thread fetch its result from another array. A warp is 32 consecutive

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tilelang.arith.evaluate import evaluate
 from tilelang.codegen.c import scalar_type
@@ -28,6 +28,7 @@ from tilelang.ir.buffer import Buffer, Extent
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, Var
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.visitor import used_vars
 
 C_TYPES: dict[str, type[Any]] = {
     "_Bool": ctypes.c_bool,
@@ -90,9 +91,7 @@ def view_of(value: Any) -> TensorView | None:
         return None
     size = value.itemsize or 1
     fault = None
-    if not value.dtype.isnative:
-        fault = f"is of foreign byte order ({value.dtype.str})"
-    elif not value.flags.writeable:
+    if not value.flags.writeable:
         fault = "is read-only; pass a copy of it"
     elif not value.flags.aligned or any(s % size for s in value.strides):
         fault = "is not aligned to its elements"
@@ -100,6 +99,20 @@ def view_of(value: Any) -> TensorView | None:
     strides = tuple(s // size for s in value.strides)
     contiguous = value.flags.c_contiguous
     return TensorView(value.ctypes.data, value.shape, strides, kind, name, "cpu", contiguous, fault)
+
+
+_Fast: TypeAlias = "tuple[tuple[int, ...], tuple[tuple[int, int, int], ...]]"  # shape, element types
+
+
+def _fits(tensor: Any, fast: _Fast) -> bool:
+    """Whether a PyTorch tensor is a dense one on the host of that shape and type."""
+    shape, kinds = fast
+    return (
+        tensor.shape == shape
+        and _kind_of(tensor.dtype)[0] in kinds
+        and tensor.is_contiguous()
+        and tensor.device.type in _HOST_DEVICES
+    )
 
 
 class Arguments:
@@ -113,11 +126,15 @@ class Arguments:
         self.func = func
         self.plan: SymbolPlan = plan_symbols(func)
         self.params = list(func.params)
+        extents = [e for b in func.buffer_params for e in (*b.shape, *(b.declared_strides or ()))]
+        self.has_symbols = any(isinstance(e, Expr) for e in extents)
         self.needed = touched_pointers(func)
         self.positions = {p: k for k, p in enumerate(self.params) if isinstance(p, Buffer)}
         self.readers: list[Callable[[int, Any], Any]] = [
             self._read_tensor if isinstance(p, Buffer) else self._reader(p) for p in self.params
         ]
+        self.kinds = {k: storage_of(p.dtype).dtypes for p, k in self.positions.items()}
+        self.fast = [self._fast_facts(k, p) for k, p in enumerate(self.params)]
         self.tensor_positions = [k for k, p in enumerate(self.params) if isinstance(p, Buffer)]
         self.checks: tuple[Callable[[int, TensorView], None], ...] = (
             self._check_device, self._check_kind, self._check_shape, self._check_strides,
@@ -144,12 +161,21 @@ class Arguments:
                     view = read[position]
                     if isinstance(view, TensorView):
                         check(position, view)
-        values = self._symbols(read) if self.plan.bindings else {}
-        if values and not skip_tensor_validation:
+        values = self._symbols(read) if self.has_symbols else {}
+        if self.has_symbols and not skip_tensor_validation:
             self._check_extents(read, values)
         out = [v.address if isinstance(v, TensorView) else v for v in read]
         out += [values[v] for v in self.plan.symbols]
         return out
+
+    def _fast_facts(self, position: int, param: Buffer | Var) -> _Fast | None:
+        """What a tensor must be to need no further look; `None` where symbols have to be found."""
+        if self.has_symbols or not isinstance(param, Buffer) or param.declared_strides is not None:
+            return None
+        shape = tuple(
+            self._stored(param, axis, False, e) for axis, e in enumerate(param.shape) if isinstance(e, int)
+        )
+        return shape, self.kinds[position]
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -165,6 +191,9 @@ class Arguments:
         )
 
     def _read_tensor(self, position: int, value: Any) -> Any:
+        fast = self.fast[position]
+        if fast is not None and hasattr(value, "data_ptr") and _fits(value, fast):
+            return value.data_ptr()
         view = view_of(value)
         if view is not None:
             return view
@@ -225,7 +254,7 @@ class Arguments:
             raise self._wrong(position, view)
 
     def _check_kind(self, position: int, view: TensorView) -> None:
-        if view.kind not in storage_of(self.params[position].dtype).dtypes:
+        if view.kind not in self.kinds[position]:
             raise self._wrong(position, view)
 
     def _check_shape(self, position: int, view: TensorView) -> None:
@@ -313,8 +342,6 @@ class Arguments:
                         raise self._wrong(position, view, what + self._known(value, values))
 
     def _known(self, value: Expr, values: Mapping[Var, int]) -> str:
-        from tilelang.ir.visitor import used_vars
-
         return ", where " + ", ".join(f"{v.name} = {values[v]}" for v in used_vars(value))
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from tilelang.arith.evaluate import evaluate
-from tilelang.codegen.host_symbols import linear_form, storage_of
+from tilelang.codegen.host_symbols import Linear, linear_form, storage_of
 from tilelang.errors import ArgumentError, ArgumentTypeError, LanguageError
 from tilelang.ir.buffer import Buffer, Extent
 from tilelang.ir.dtype import dtype
@@ -44,7 +44,7 @@ def dynamic_symbol_map(func: PrimFunc) -> dict[Var, SymbolSource]:
 
 @dataclass(frozen=True, eq=False)
 class InputSource:
-    """Which input gives a symbol: `factor * symbol + offset` elements stand at that place of it.
+    """Which input gives a symbol: what stands at that place of it is `form` of the symbol.
 
     `kind` is 0 for an extent, 1 for a stride, 2 for the number itself; `unit` elements are one
     element of the tensor that stores them (2 for two 4-bit values in a byte).
@@ -53,9 +53,8 @@ class InputSource:
     kind: int
     argument: int
     axis: int
-    factor: Extent = 1
-    offset: Extent = 0
-    unit: Fraction = Fraction(1)
+    form: Linear | None = None  # `None`: the symbol itself
+    unit: Fraction | None = None  # `None`: one
 
 
 class OutputPlan:
@@ -115,11 +114,16 @@ class OutputPlan:
     def _symbol_value(
         self, var: Var, source: InputSource, argument: Any, values: Mapping[Var, int]
     ) -> int:
-        found = Fraction(self._number_at(source, argument)) * source.unit
-        factor, offset = (_extent_value(v, values) for v in (source.factor, source.offset))
-        value = (found - offset) / factor if factor else Fraction(1, 2)
-        if value.denominator != 1 and source.unit == 1:
-            raise ArgumentError(f"{self._where(source)}: no {var.dtype} `{var.name}` gives it {found} elements along axis {source.axis}")
+        number = self._number_at(source, argument)
+        if source.form is None and source.unit is None:
+            return number
+        found = number * (source.unit or 1)
+        factor, offset = (_extent_value(v, values) for v in source.form or (1, 0))
+        value = Fraction(found - offset, factor) if factor else Fraction(1, 2)
+        if value.denominator != 1 and source.unit is None:
+            raise ArgumentError(
+                f"{self._where(source)}: no `{var.name}` gives it {found} elements along axis {source.axis}"
+            )
         return math.floor(value)
 
     def _number_at(self, source: InputSource, argument: Any) -> int:
@@ -135,8 +139,9 @@ class OutputPlan:
             raise ArgumentError(f"{self._where(source)}: rank {len(shape)}, but axis {source.axis} is needed")
         if source.kind == 0:
             return int(shape[source.axis])
-        stride = getattr(argument, "stride", None)
-        return int(stride(source.axis)) if callable(stride) else argument.strides[source.axis] // argument.itemsize
+        if hasattr(argument, "stride"):
+            return int(argument.stride(source.axis))
+        return argument.strides[source.axis] // argument.itemsize
 
     def _where(self, source: InputSource) -> str:
         position = self.input_positions[source.argument]
@@ -165,15 +170,17 @@ def _input_symbols(func: PrimFunc, inputs: Sequence[int]) -> dict[Var, InputSour
         unknown = [v for v in used_vars(as_expr(extent)) if v not in found]
         form = linear_form(as_expr(extent), unknown[0]) if len(unknown) == 1 else None
         if form is not None:
-            found[unknown[0]] = InputSource(kind, k, axis, *form, _unit(buffer, kind, axis))
+            found[unknown[0]] = InputSource(kind, k, axis, form, _unit(buffer, kind, axis))
     return found
 
 
-def _unit(buffer: Buffer, kind: int, axis: int) -> Fraction:
-    """Declared elements per element of storage, at one extent or stride."""
+def _unit(buffer: Buffer, kind: int, axis: int) -> Fraction | None:
+    """Declared elements per element of storage, at one extent or stride; `None` for one."""
     storage = storage_of(buffer.dtype)
     is_scaled = (axis == buffer.ndim - 1) == (kind == 0)
-    return Fraction(storage.denominator, storage.numerator) if is_scaled else Fraction(1)
+    if not is_scaled or storage.numerator == storage.denominator:
+        return None
+    return Fraction(storage.denominator, storage.numerator)
 
 
 def _extent_value(extent: Extent, values: Mapping[Var, int]) -> int:
