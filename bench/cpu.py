@@ -23,10 +23,9 @@ from typing import Any
 import torch
 
 import tilelang
-import tilelang.language as T
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernels import (  # noqa: E402  the folder of this script is no package
+from kernels import (
     do_nothing,
     flash_attention,
     gemm,
@@ -59,13 +58,33 @@ class Table:
         self.seconds = seconds
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, work: str, measure: str, value: float, goal: float, better: str = "higher", **more: Any) -> None:
+    def add(
+        self,
+        work: str,
+        measure: str,
+        value: float,
+        goal: float,
+        better: str = "higher",
+        **more: Any,
+    ) -> None:
         met = value >= goal if better == "higher" else value <= goal
-        self.rows.append({"work": work, "measure": measure, "value": value, "goal": goal, "met": met, **more})
+        self.rows.append(
+            {"work": work, "measure": measure, "value": value, "goal": goal, "met": met, **more}
+        )
         sign = ">=" if better == "higher" else "<="
-        print(f"{work:34} {measure:34} {value:9.3f}   goal {sign} {goal:<6g} {'ok' if met else 'MISSED'}", flush=True)
+        print(
+            f"{work:34} {measure:34} {value:9.3f}   goal {sign} {goal:<6g} {'ok' if met else 'MISSED'}",
+            flush=True,
+        )
 
-    def ratio(self, work: str, ours: Callable[[], Any], peer: Callable[[], Any], goal: float, what: str = "x PyTorch") -> tuple[float, float]:
+    def ratio(
+        self,
+        work: str,
+        ours: Callable[[], Any],
+        peer: Callable[[], Any],
+        goal: float,
+        what: str = "x PyTorch",
+    ) -> tuple[float, float]:
         mine, theirs = alternate([ours, peer], self.seconds)
         self.add(work, what, theirs / mine, goal, ours_ms=mine * 1e3, peer_ms=theirs * 1e3)
         return mine, theirs
@@ -88,7 +107,9 @@ def bench_gemm(table: Table) -> None:
         kernel(a, b, c)
         check(f"gemm {size}", c, a.double() @ b.double(), 1e-5)
         out = torch.empty_like(c)
-        mine, _ = table.ratio(f"GEMM fp32 {size}^3", lambda: kernel(a, b, c), lambda: torch.mm(a, b, out=out), 0.90)
+        mine, _ = table.ratio(
+            f"GEMM fp32 {size}^3", lambda: kernel(a, b, c), lambda: torch.mm(a, b, out=out), 0.90
+        )
         ours_fp32 = mine if size == 1024 else ours_fp32
     size = 1024
     a, b, c = (torch.randn(size, size).bfloat16() for _ in range(3))
@@ -103,7 +124,9 @@ def bench_gemm(table: Table) -> None:
     half = gemm(size, size, size, *GEMM_TILES[size], "float16", "float16")
     half(h, k, c16)
     check("gemm fp16", c16, h.double() @ k.double(), 1e-2)
-    table.ratio("GEMM fp16 1024^3", lambda: half(h, k, c16), lambda: full(x, y, z), 0.70, "x our fp32 GEMM")
+    table.ratio(
+        "GEMM fp16 1024^3", lambda: half(h, k, c16), lambda: full(x, y, z), 0.70, "x our fp32 GEMM"
+    )
 
 
 def bench_rows(table: Table) -> None:
@@ -121,11 +144,23 @@ def bench_rows(table: Table) -> None:
     check("RMSNorm", y, norm(x.double(), (columns,), weight.double(), 1e-6), 1e-5)
     for name, ours, peer, least in (
         ("softmax 4096x4096 fp32", lambda: softmax_kernel(x, y), lambda: torch.softmax(x, -1), 0.6),
-        ("RMSNorm 4096x4096 fp32", lambda: norm_kernel(x, weight, y), lambda: norm(x, (columns,), weight, 1e-6), 0.8),
+        (
+            "RMSNorm 4096x4096 fp32",
+            lambda: norm_kernel(x, weight, y),
+            lambda: norm(x, (columns,), weight, 1e-6),
+            0.8,
+        ),
     ):
         mine, theirs, copied = alternate([ours, peer, lambda: y.copy_(x)], table.seconds)
         table.add(name, "x PyTorch", theirs / mine, 3.0, ours_ms=mine * 1e3, peer_ms=theirs * 1e3)
-        table.add(name, "of a plain copy's bandwidth", copied / mine, least, ours_ms=mine * 1e3, copy_ms=copied * 1e3)
+        table.add(
+            name,
+            "of a plain copy's bandwidth",
+            copied / mine,
+            least,
+            ours_ms=mine * 1e3,
+            copy_ms=copied * 1e3,
+        )
 
 
 def bench_attention(table: Table) -> None:
@@ -146,13 +181,27 @@ def bench_attention(table: Table) -> None:
 def bench_compile(table: Table) -> None:
     bare, ours = (
         statistics.median(_python_seconds(code) for _ in range(9))
-        for code in ("pass", "import tilelang, tilelang.language, sys; assert 'torch' not in sys.modules")
+        for code in (
+            "pass",
+            "import tilelang, tilelang.language, sys; assert 'torch' not in sys.modules",
+        )
     )
-    table.add("import tilelang, tilelang.language", "s over a bare interpreter", ours - bare, 0.15, "lower")
+    table.add(
+        "import tilelang, tilelang.language",
+        "s over a bare interpreter",
+        ours - bare,
+        0.15,
+        "lower",
+    )
     for name, make, goal in (
-        ("GEMM", lambda: gemm.get_tir(1024, 1024, 1024, 128, 256, 256, "float32", "float32"), 0.040),
+        (
+            "GEMM",
+            lambda: gemm.get_tir(1024, 1024, 1024, 128, 256, 256, "float32", "float32"),
+            0.040,
+        ),
         ("FlashAttention", lambda: flash_attention.get_tir(1, 8, 1024, 64, True, 64, 128), 0.100),
     ):
+
         def trace_and_lower(make: Callable[[], Any] = make) -> None:
             tilelang.lower(make(), target="c")
 
@@ -194,7 +243,13 @@ def bench_launch(table: Table) -> None:
             kernel(*args)
 
     (seconds,) = alternate([many], 1.0)
-    table.add("call of a kernel that does nothing", "us, 3 PyTorch tensors", seconds / calls * 1e6, 2.0, "lower")
+    table.add(
+        "call of a kernel that does nothing",
+        "us, 3 PyTorch tensors",
+        seconds / calls * 1e6,
+        2.0,
+        "lower",
+    )
 
 
 SECTIONS = {
@@ -208,7 +263,9 @@ SECTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="which rows; all without any")
+    parser.add_argument(
+        "sections", nargs="*", choices=[*SECTIONS, []], help="which rows; all without any"
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="time per row")
     parser.add_argument("--output", default=str(Path(__file__).parent / "results" / "cpu.json"))
     options = parser.parse_args()

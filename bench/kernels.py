@@ -105,7 +105,9 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
             T.clear(acc)
             T.clear(total)
             T.fill(row_max, -T.infinity("float32"))
-            steps = T.ceildiv((bx + 1) * block_M, block_N) if causal else T.ceildiv(seq_len, block_N)
+            steps = (
+                T.ceildiv((bx + 1) * block_M, block_N) if causal else T.ceildiv(seq_len, block_N)
+            )
             for k in T.Pipelined(steps, num_stages=2):
                 T.copy(K[bz, by, k * block_N : (k + 1) * block_N, :], K_shared)
                 if causal:
@@ -138,7 +140,9 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
 @tilelang.jit
 def do_nothing(n):
     @T.prim_func
-    def kernel(A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32"), C: T.Tensor((n,), "float32")):
+    def kernel(
+        A: T.Tensor((n,), "float32"), B: T.Tensor((n,), "float32"), C: T.Tensor((n,), "float32")
+    ):
         with T.Kernel(1, threads=32):
             pass
 

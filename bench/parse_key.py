@@ -1,6 +1,6 @@
 """Nanoseconds per argument of `FuncAnnot.parse_key`: best of several runs, hashing apart.
 
-    python bench/parse_key.py
+python bench/parse_key.py
 """
 
 from __future__ import annotations

@@ -32,7 +32,11 @@ def imports_of(file: Path) -> list[tuple[str, int]]:
     found = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module] if node.module != "tilelang" else [f"tilelang.{a.name}" for a in node.names]
+            names = (
+                [node.module]
+                if node.module != "tilelang"
+                else [f"tilelang.{a.name}" for a in node.names]
+            )
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         else:
@@ -78,7 +82,9 @@ def test_folders_import_only_what_stands_before_them():
 
 def test_a_backward_import_is_found(tmp_path):
     file = tmp_path / "bad.py"
-    file.write_text("def f():\n    from tilelang.jit import compile\n    import tilelang.codegen.c\n")
+    file.write_text(
+        "def f():\n    from tilelang.jit import compile\n    import tilelang.codegen.c\n"
+    )
     found = violations({f"ir|{file}": file})
     assert len(found) == 2 and "bad.py:2: ir imports tilelang.jit" in found[0]
 
@@ -88,4 +94,6 @@ def test_no_module_of_the_package_imports_torch_at_import_time():
         for node in ast.parse(file.read_text()).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(n.split(".")[0] in ("torch", "tvm_ffi") for n in names), f"{file}:{node.lineno}"
+            assert not any(n.split(".")[0] in ("torch", "tvm_ffi") for n in names), (
+                f"{file}:{node.lineno}"
+            )

@@ -7,7 +7,9 @@ import sys
 from tilelang.errors import Error, Span
 
 
-def assert_located(error: BaseException, line: str, part: str | None = None, *mentions: str) -> None:
+def assert_located(
+    error: BaseException, line: str, part: str | None = None, *mentions: str
+) -> None:
     """`error` points at `part` (its first characters) on a source line that contains `line`.
 
     Its text names all `mentions` and no file of the package.

@@ -52,7 +52,7 @@ def row_sums(A, dtype="float32"):
 
 
 @tilelang.lazy_jit(target="c")
-def scale_lazy(A: T.Tensor[[int, T.dyn["n"]], T.float32], factor: T.float32, offset: int = 1):
+def scale_lazy(A: T.Tensor[[int, T.dyn["n"]], T.float32], factor: T.float32, offset: int = 1):  # noqa: F821, UP037
     m, n = A.shape
     B = T.empty((m, n), T.float32)
     with T.Kernel(m) as bx:

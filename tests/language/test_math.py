@@ -49,7 +49,9 @@ def assert_close(actual, expected, dtype, ulps=4):
     eps = EPSILON[dtype]
     actual, expected = actual.astype(np.float64), np.asarray(expected, np.float64)
     tiny = {"float64": 1e-300, "float32": 1.2e-38, "float16": 6.2e-5, "bfloat16": 1.2e-38}[dtype]
-    limit = ulps * eps * np.abs(expected) + tiny * (dtype != "float16") + 6e-8 * (dtype == "float16")
+    limit = (
+        ulps * eps * np.abs(expected) + tiny * (dtype != "float16") + 6e-8 * (dtype == "float16")
+    )
     wrong = np.abs(actual - expected) > limit
     assert not wrong.any(), (actual[wrong][:5], expected[wrong][:5])
 
@@ -107,7 +109,11 @@ def test_unary(dtype):
 def test_binary(name, reference, dtype):
     x, y = uniform(-20, 20, dtype), uniform(-20, 20, dtype, 1)
     result = apply(getattr(T, name), dtype, x, y)
-    expected = reference(x, y) if name == "nextafter" else reference(x.astype(np.float64), y.astype(np.float64))
+    expected = (
+        reference(x, y)
+        if name == "nextafter"
+        else reference(x.astype(np.float64), y.astype(np.float64))
+    )
     assert_close(result, expected, dtype)
 
 
@@ -196,7 +202,9 @@ FLOATS = [
 
 @pytest.mark.parametrize("to", FLOATS)
 def test_casts_between_floats_round_to_nearest_even_and_saturate(to):
-    x = (np.random.default_rng(0).standard_normal(SIZE) * np.exp2(np.arange(SIZE) % 20 - 10)).astype(np.float32)
+    x = (
+        np.random.default_rng(0).standard_normal(SIZE) * np.exp2(np.arange(SIZE) % 20 - 10)
+    ).astype(np.float32)
     result = apply(lambda a: T.Cast(to, a), "float32", x, out=to).astype(np.float64)
     kind = storage(to)
     largest = float(T.dtype(to).max_value())
@@ -207,7 +215,9 @@ def test_casts_between_floats_round_to_nearest_even_and_saturate(to):
 
 def test_casts_between_integers_and_floats():
     x = uniform(-100, 100, "float32")
-    np.testing.assert_array_equal(apply(lambda a: T.Cast("int32", a), "float32", x, out="int32"), x.astype(np.int32))
+    np.testing.assert_array_equal(
+        apply(lambda a: T.Cast("int32", a), "float32", x, out="int32"), x.astype(np.int32)
+    )
     n = np.random.default_rng(0).integers(-1000, 1000, SIZE).astype(np.int32)
     for to in ("float32", "float16", "bfloat16", "int8", "int64", "bool"):
         result = apply(lambda a, to=to: T.Cast(to, a), "int32", n, out=to)
@@ -216,20 +226,32 @@ def test_casts_between_integers_and_floats():
 
 def test_bit_casts():
     x = uniform(-100, 100, "float32")
-    np.testing.assert_array_equal(apply(lambda a: T.reinterpret(a, "uint32"), "float32", x, out="uint32"), x.view(np.uint32))
-    np.testing.assert_array_equal(apply(lambda a: T.reinterpret("uint32", a), "float32", x, out="uint32"), x.view(np.uint32))
+    np.testing.assert_array_equal(
+        apply(lambda a: T.reinterpret(a, "uint32"), "float32", x, out="uint32"), x.view(np.uint32)
+    )
+    np.testing.assert_array_equal(
+        apply(lambda a: T.reinterpret("uint32", a), "float32", x, out="uint32"), x.view(np.uint32)
+    )
     h = uniform(-3, 3, "float16")
-    np.testing.assert_array_equal(apply(lambda a: T.reinterpret(a, "uint16"), "float16", h, out="uint16"), h.view(np.uint16))
+    np.testing.assert_array_equal(
+        apply(lambda a: T.reinterpret(a, "uint16"), "float16", h, out="uint16"), h.view(np.uint16)
+    )
     with pytest.raises(TypeError, match="bits"):
         T.reinterpret(T.float32(1.0), "uint16")
 
 
 def test_choices_and_clamps():
     x = uniform(-5, 5, "float32")
-    np.testing.assert_array_equal(apply(lambda a: T.clamp(a, -1.0, 2.0), "float32", x), np.clip(x, -1, 2))
+    np.testing.assert_array_equal(
+        apply(lambda a: T.clamp(a, -1.0, 2.0), "float32", x), np.clip(x, -1, 2)
+    )
     expected = np.where(x > 0, x, x * 2)
-    np.testing.assert_array_equal(apply(lambda a: T.Select(a > 0, a, a * 2), "float32", x), expected)
-    np.testing.assert_array_equal(apply(lambda a: T.if_then_else(a > 0, a, a * 2), "float32", x), expected)
+    np.testing.assert_array_equal(
+        apply(lambda a: T.Select(a > 0, a, a * 2), "float32", x), expected
+    )
+    np.testing.assert_array_equal(
+        apply(lambda a: T.if_then_else(a > 0, a, a * 2), "float32", x), expected
+    )
     both = apply(lambda a: T.all(a > -1, a < 1), "float32", x, out="bool")
     np.testing.assert_array_equal(both, (x > -1) & (x < 1))
     either = apply(lambda a: T.any(a < -1, a > 1), "float32", x, out="bool")
@@ -238,11 +260,17 @@ def test_choices_and_clamps():
 
 @pytest.mark.parametrize("name", ["ieee_add", "ieee_sub", "ieee_mul", "ieee_fdiv"])
 def test_directed_rounding_brackets_the_exact_value(name):
-    operation = {"ieee_add": np.add, "ieee_sub": np.subtract, "ieee_mul": np.multiply, "ieee_fdiv": np.divide}[name]
+    operation = {
+        "ieee_add": np.add,
+        "ieee_sub": np.subtract,
+        "ieee_mul": np.multiply,
+        "ieee_fdiv": np.divide,
+    }[name]
     x, y = uniform(0.5, 4, "float32"), uniform(0.5, 4, "float32", 1)
     exact = operation(x.astype(np.float64), y.astype(np.float64))
     down, up, near, zero = (
-        apply(lambda a, b, m=m: getattr(T, name)(a, b, m), "float32", x, y).astype(np.float64) for m in ("rd", "ru", "rn", "rz")
+        apply(lambda a, b, m=m: getattr(T, name)(a, b, m), "float32", x, y).astype(np.float64)
+        for m in ("rd", "ru", "rn", "rz")
     )
     assert (down <= exact).all() and (up >= exact).all()
     assert (np.abs(near - exact) <= np.minimum(exact - down, up - exact) * (1 + 1e-9) + 1e-30).all()
@@ -260,4 +288,6 @@ def test_constants():
         T.infinity("float8_e4m3fn")
     assert T.ceildiv(7, 2) == 4 and T.cdiv(8, 2) == 4
     assert T.index_to_coordinates(17, (3, 4, 5)) == [0, 3, 2]
-    assert float(np.float32(ml_dtypes.bfloat16(float(T.max_value("bfloat16"))))) == float(T.max_value("bfloat16"))
+    assert float(np.float32(ml_dtypes.bfloat16(float(T.max_value("bfloat16"))))) == float(
+        T.max_value("bfloat16")
+    )

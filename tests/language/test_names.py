@@ -73,7 +73,8 @@ def test_name_of_the_tests(name):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("alloc_sharde", "alloc_shared"), ("Paralell", "Parallel"), ("reduce_summ", "reduce_sum")]
+    ("wrong", "right"),
+    [("alloc_sharde", "alloc_shared"), ("Paralell", "Parallel"), ("reduce_summ", "reduce_sum")],
 )
 def test_unknown_name_names_the_nearest(wrong, right):
     with pytest.raises(UnknownNameError, match=right):

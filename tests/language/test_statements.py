@@ -133,7 +133,9 @@ def test_symbolic_branches_loops_break_and_continue():
 
 def test_comparisons_chain_and_evaluate_the_middle_once():
     @T.prim_func
-    def kernel(A: T.Tensor((20,), "int32"), B: T.Tensor((20,), "int32"), N: T.Tensor((1,), "int32")):
+    def kernel(
+        A: T.Tensor((20,), "int32"), B: T.Tensor((20,), "int32"), N: T.Tensor((1,), "int32")
+    ):
         with T.Kernel(1):
             for i in T.serial(20):
                 B[i] = T.if_then_else(3 < A[i] <= 11 != 7, 1, 0)
@@ -201,7 +203,9 @@ def test_negative_indices_wrap():
 
 def test_floor_division_and_modulo_of_negative_numbers():
     @T.prim_func
-    def kernel(A: T.Tensor((30,), "int32"), B: T.Tensor((30, 4), "int32"), D: T.Tensor((1,), "int32")):
+    def kernel(
+        A: T.Tensor((30,), "int32"), B: T.Tensor((30, 4), "int32"), D: T.Tensor((1,), "int32")
+    ):
         with T.Kernel(1):
             for i in T.Parallel(30):
                 B[i, 0] = A[i] // 7
@@ -220,7 +224,9 @@ def test_floor_division_and_modulo_of_negative_numbers():
 
 def test_mixed_integer_widths():
     @T.prim_func
-    def kernel(I: T.Tensor((10,), "int64"), A: T.Tensor((100,), "float32"), B: T.Tensor((10,), "float32")):
+    def kernel(
+        I: T.Tensor((10,), "int64"), A: T.Tensor((100,), "float32"), B: T.Tensor((10,), "float32")
+    ):
         with T.Kernel(1):
             for i in T.serial(10):
                 B[i] = A[I[i] + i]

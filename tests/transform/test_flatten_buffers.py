@@ -1,4 +1,4 @@
-"""One physical index per access: right for strides, offsets, layouts, views, vectors, long buffers."""
+"""One physical index per access: strides, offsets, layouts, views, vectors, long buffers."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def test_accesses_through_a_layout_and_through_a_view_of_it() -> None:
     view = Buffer("V", (512,), "float16", "shared", data=buffer.data)
     i, k = Var("i"), Var("k")
     body = BufferStore(buffer, view.load(i * 64 + k), (i, k))
-    for name, var, extent in (("k", k, 64), ("i", i, 8)):
-        body = For(var, as_expr(0), as_expr(extent), LoopKind.SERIAL, body, span=None)
-        del name
+    for var, extent in ((k, 64), (i, 8)):
+        body = For(var, as_expr(0), as_expr(extent), LoopKind.SERIAL, body)
     func = flat(Allocate(buffer, ((LAYOUT, layout),)), body)
     store = next(n for n in walk(func) if isinstance(n, BufferStore))
     load = next(n for n in walk(func) if isinstance(n, BufferLoad))

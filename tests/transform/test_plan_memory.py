@@ -1,4 +1,4 @@
-"""Places of buffers: nothing that is still needed is overwritten, and memory is shared where it can be."""
+"""Places of buffers: nothing still needed is overwritten; memory is shared where it can be."""
 
 from __future__ import annotations
 
@@ -229,7 +229,8 @@ def test_an_extent_known_only_at_run_time_is_an_error() -> None:
 def test_the_pass_annotates_and_moves_workspaces_out() -> None:
     a, b = big("a"), big("b")
     workspace = Buffer("ws", (Var("n"),), "float32")
-    node = launch(Allocate(workspace), Allocate(a), write(a), Allocate(b), write(b), write(workspace))
+    used = (write(a), Allocate(b), write(b), write(workspace))
+    node = launch(Allocate(workspace), Allocate(a), *used)
     func = plan_memory(PrimFunc("f", (), node), PassContext(Target("c")))
     assert isinstance(func.body, Seq)
     first, planned = func.body.stmts
@@ -238,9 +239,9 @@ def test_the_pass_annotates_and_moves_workspaces_out() -> None:
     assert annotation(planned.annotations, ARENA_BYTES) == 16384
     found = {n.buffer: n.annotations for n in walk(planned.body) if isinstance(n, Allocate)}
     assert set(found) == {a, b}
-    for annotations in found.values():
-        assert annotation(annotations, ARENA_OFFSET) == 0
-        assert annotation(annotations, SHARES_ARENA) is True
+    for notes in found.values():
+        assert annotation(notes, ARENA_OFFSET) == 0
+        assert annotation(notes, SHARES_ARENA) is True
     again = plan_memory(func, PassContext(Target("c")))
     assert annotation(again.body.stmts[1].annotations, ARENA_BYTES) == 16384  # type: ignore[union-attr]
 

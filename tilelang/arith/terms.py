@@ -146,8 +146,10 @@ class Terms:
 
     def _term(self, term: tuple[Monomial, int], kind: dtype) -> Expr:
         monomial, coefficient = term
-        made = self._typed(monomial[0], kind)
-        for index in monomial[1:]:
+        # The latest variable comes first: `i * n` rather than `n * i`.
+        first, *others = sorted(monomial, key=lambda i: -self.rank_of((i,)))
+        made = self._typed(first, kind)
+        for index in others:
             made = Mul(made, self._typed(index, kind))
         return made if coefficient == 1 else Mul(made, _literal(coefficient, kind))
 

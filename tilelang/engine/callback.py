@@ -18,7 +18,9 @@ def register(kind: str, function: PostProcess, override: bool = True) -> PostPro
         ArgumentError: when there is a hook already and `override` is False.
     """
     if not override and kind in _hooks:
-        raise ArgumentError(f"there is a post-processing hook for `{kind}` already", hint="pass override=True")
+        raise ArgumentError(
+            f"there is a post-processing hook for `{kind}` already", hint="pass override=True"
+        )
     _hooks[kind] = function
     return function
 

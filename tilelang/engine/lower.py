@@ -28,7 +28,10 @@ from tilelang.transform.pipeline import run
 
 def params_of(func: PrimFunc) -> list[KernelParam]:
     """A `KernelParam` per parameter, outputs included."""
-    return [KernelParam.from_buffer(p) if isinstance(p, Buffer) else KernelParam.from_var(p) for p in func.params]
+    return [
+        KernelParam.from_buffer(p) if isinstance(p, Buffer) else KernelParam.from_var(p)
+        for p in func.params
+    ]
 
 
 def merged_configs(func: PrimFunc, given: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
@@ -47,7 +50,9 @@ def compile_flags(
 
     fast = ["-ffast-math"] if option(configs, PassConfigKey.TL_ENABLE_FAST_MATH) else []
     configured = words(option(configs, PassConfigKey.TL_DEVICE_COMPILE_FLAGS))
-    return tuple(dict.fromkeys([*fast, *words(given), *func.attribute(COMPILE_FLAGS, ()), *configured]))
+    return tuple(
+        dict.fromkeys([*fast, *words(given), *func.attribute(COMPILE_FLAGS, ()), *configured])
+    )
 
 
 def as_prim_func(func_or_mod: Any) -> PrimFunc:
@@ -61,7 +66,8 @@ def as_prim_func(func_or_mod: Any) -> PrimFunc:
     if isinstance(func_or_mod, PrimFunc):
         return func_or_mod
     raise ArgumentTypeError(
-        f"expected a PrimFunc, got {type(func_or_mod).__name__}", hint="decorate the kernel with @T.prim_func"
+        f"expected a PrimFunc, got {type(func_or_mod).__name__}",
+        hint="decorate the kernel with @T.prim_func",
     )
 
 
@@ -90,7 +96,9 @@ def lower(
     func = as_prim_func(func_or_mod)
     chosen: Target = determine_target(target)
     configs = merged_configs(func, pass_configs)
-    context = PassContext(chosen, configs, env.TILELANG_SANITIZE, timings if timings is not None else {})
+    context = PassContext(
+        chosen, configs, env.TILELANG_SANITIZE, timings if timings is not None else {}
+    )
     lowered = run(func.with_attribute(TARGET, chosen), context)
     started = time.perf_counter()
     assert chosen.row.printer is not None, f"target {chosen.kind} has no printer"

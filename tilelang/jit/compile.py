@@ -63,7 +63,8 @@ def compile(
     """
     if not isinstance(func, PrimFunc):
         raise _NotAPrimFunc(
-            f"compile needs a PrimFunc, got {type(func).__name__}", hint="decorate the kernel with @T.prim_func"
+            f"compile needs a PrimFunc, got {type(func).__name__}",
+            hint="decorate the kernel with @T.prim_func",
         )
     return cached(
         func, out_idx, target=target, target_host=target_host, execution_backend=execution_backend,
@@ -90,7 +91,16 @@ def cached(
     del args
     chosen: Target = determine_target(target)
     backend = resolve_backend(execution_backend, chosen)
-    wanted = _Request(func, out_idx, chosen, target_host, backend, bool(verbose or env.TILELANG_VERBOSE), pass_configs, compile_flags)
+    wanted = _Request(
+        func,
+        out_idx,
+        chosen,
+        target_host,
+        backend,
+        bool(verbose or env.TILELANG_VERBOSE),
+        pass_configs,
+        compile_flags,
+    )
     if not env.cache_enabled:
         return wanted.compile()
     key = wanted.key()
@@ -138,7 +148,11 @@ class _Request:
             ir=self.func.script() + source_lines(self.func),
             target=str(self.target),
             target_host=None if self.target_host is None else str(self.target_host),
-            pass_configs={**self.configs, "sanitize": env.TILELANG_SANITIZE, "postproc": hook_identity(self.target.kind)},
+            pass_configs={
+                **self.configs,
+                "sanitize": env.TILELANG_SANITIZE,
+                "postproc": hook_identity(self.target.kind),
+            },
             out_idx=self.positions,
             backend=self.backend,
             compiler=toolchain.identity() if toolchain is not None else "",
@@ -159,10 +173,23 @@ class _Request:
         entry = cache.default_store().load(key)
         if entry is None:
             return None
-        return JITKernel.from_database(
-            self.func, entry.host_source or "", entry.device_source or "", str(entry.executable),
-            entry.params, self.target, self.target_host, self.out_idx, self.backend, self.configs, self.flags,
-        )  # fmt: skip
+        try:
+            return JITKernel.from_database(
+                self.func, entry.host_source or "", entry.device_source or "", str(entry.executable),
+                entry.params, self.target, self.target_host, self.out_idx, self.backend, self.configs, self.flags,
+            )  # fmt: skip
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+        ) as error:  # a library that this machine cannot load
+            cache.default_store().discard(key)
+            warnings.warn(
+                f"recompiling `{self.func.name}`: its cached library does not load ({error})",
+                cache.CacheWarning,
+                2,
+            )
+            return None
 
     def compile_and_keep(self, key: cache.CacheKey) -> JITKernel:
         kernel = self.compile()
@@ -210,11 +237,22 @@ def par_compile(
 
     def one(func: PrimFunc) -> JITKernel | None:
         try:
-            return compile(func, out_idx, execution_backend, target, target_host, verbose, pass_configs, compile_flags)
+            return compile(
+                func,
+                out_idx,
+                execution_backend,
+                target,
+                target_host,
+                verbose,
+                pass_configs,
+                compile_flags,
+            )
         except Exception as error:
             if not ignore_error:
                 raise
-            warnings.warn(f"compilation of `{getattr(func, 'name', func)}` failed: {error}", RuntimeWarning, 2)
+            warnings.warn(
+                f"compilation of `{getattr(func, 'name', func)}` failed: {error}", RuntimeWarning, 2
+            )
             return None
 
     workers = num_workers or max(1, os.cpu_count() or 1)

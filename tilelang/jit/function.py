@@ -53,21 +53,33 @@ class CompileOptions:
     def compile(self, func: PrimFunc) -> JITKernel:
         return compile(func, **self.options)
 
-    def par_compile(self, funcs: Iterable[PrimFunc], num_workers: int | None, ignore_error: bool) -> Any:
-        return par_compile(funcs, **self.options, num_workers=num_workers, ignore_error=ignore_error)
+    def par_compile(
+        self, funcs: Iterable[PrimFunc], num_workers: int | None, ignore_error: bool
+    ) -> Any:
+        return par_compile(
+            funcs, **self.options, num_workers=num_workers, ignore_error=ignore_error
+        )
 
 
 class JITImpl:
     """A function under `@tilelang.jit`."""
 
-    def __init__(self, func: Any, options: CompileOptions, debug_root_path: str | None, frame: FrameType | None) -> None:
+    def __init__(
+        self,
+        func: Any,
+        options: CompileOptions,
+        debug_root_path: str | None,
+        frame: FrameType | None,
+    ) -> None:
         self.func = func
         self.options = options
         self.debug_root_path = debug_root_path
         self.__name__ = getattr(func, "__name__", getattr(func, "name", "kernel"))
         self.__doc__ = getattr(func, "__doc__", None)
         self.__wrapped__ = func
-        self.signature = inspect.signature(func) if isinstance(func, FunctionType) else inspect.Signature()
+        self.signature = (
+            inspect.signature(func) if isinstance(func, FunctionType) else inspect.Signature()
+        )
         self._frame_locals = frame
         self._kernels: dict[Any, JITKernel] = {}
         self._lock = threading.RLock()
@@ -100,7 +112,11 @@ class JITImpl:
             if isinstance(node, ast.FunctionDef) and node is not definition:
                 if any("prim_func" in ast.unparse(d) for d in node.decorator_list):
                     return True
-        called = {n.func.attr for n in ast.walk(definition) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+        called = {
+            n.func.attr
+            for n in ast.walk(definition)
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+        }
         if called & set(_LAUNCHES):
             return False
         try:
@@ -111,7 +127,8 @@ class JITImpl:
     def _require_eager_options(self) -> None:
         if self.options.options.get("out_idx") is not None:
             raise ArgumentError(
-                f"`{self.__name__}` is an eager kernel; out_idx belongs to factories", function_span(self.func),
+                f"`{self.__name__}` is an eager kernel; out_idx belongs to factories",
+                function_span(self.func),
                 hint="make the outputs with T.empty and return them",
             )
 
@@ -230,8 +247,12 @@ class JITImpl:
         folder = Path(str(self.debug_root_path))
         folder.mkdir(parents=True, exist_ok=True)
         name = self.__name__
-        (folder / f"tilelang_jit_kernel_{name}.c").write_text(kernel.get_kernel_source(), encoding="utf-8")
-        (folder / f"tilelang_jit_program_{name}.py").write_text(kernel.prim_func.script(), encoding="utf-8")
+        (folder / f"tilelang_jit_kernel_{name}.c").write_text(
+            kernel.get_kernel_source(), encoding="utf-8"
+        )
+        (folder / f"tilelang_jit_program_{name}.py").write_text(
+            kernel.prim_func.script(), encoding="utf-8"
+        )
 
     def par_compile(
         self,
@@ -251,7 +272,9 @@ class JITImpl:
             elif isinstance(config, tuple):
                 funcs.append(self.get_tir(*config))
             else:
-                raise ArgumentError(f"par_compile: {config!r} is neither a dict of keywords nor a tuple")
+                raise ArgumentError(
+                    f"par_compile: {config!r} is neither a dict of keywords nor a tuple"
+                )
         return self.options.par_compile(funcs, num_workers, ignore_error)
 
     def get_kernel_source(self, *args: Any, **keywords: Any) -> str:
@@ -262,7 +285,13 @@ class JITImpl:
 class LazyJITImpl:
     """A function under `tilelang.lazy_jit`: its signature's annotations say what specialises."""
 
-    def __init__(self, func: FunctionType, options: CompileOptions, debug_root_path: str | None, frame: FrameType | None) -> None:
+    def __init__(
+        self,
+        func: FunctionType,
+        options: CompileOptions,
+        debug_root_path: str | None,
+        frame: FrameType | None,
+    ) -> None:
         from tilelang.language.prim_func import evaluated_annotations
 
         self.func = func
@@ -306,7 +335,13 @@ class LazyJITImpl:
         return self.options.par_compile(funcs, num_workers, ignore_error)
 
 
-def make_jit(func: Any, implementation: Callable[..., Any], frame: FrameType, debug_root_path: str | None, **options: Any) -> Any:
+def make_jit(
+    func: Any,
+    implementation: Callable[..., Any],
+    frame: FrameType,
+    debug_root_path: str | None,
+    **options: Any,
+) -> Any:
     """What `jit` and `lazy_jit` return, bare or with keywords."""
     chosen = CompileOptions(**options)
     if func is None:
@@ -314,5 +349,3 @@ def make_jit(func: Any, implementation: Callable[..., Any], frame: FrameType, de
     if not isinstance(func, (FunctionType, PrimFunc, PrimFuncCreator)):
         raise ArgumentTypeError(f"jit needs a function, got {type(func).__name__} {func!r}")
     return implementation(func, chosen, debug_root_path, frame)
-
-

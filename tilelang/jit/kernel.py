@@ -37,7 +37,8 @@ def resolve_backend(backend: str | None, target: Target) -> str:
         return allowed[0]
     if wanted not in allowed:
         raise TargetError(
-            f"execution backend {wanted!r} does not run target `{target.kind}`", hint=f"use one of {', '.join(allowed)}"
+            f"execution backend {wanted!r} does not run target `{target.kind}`",
+            hint=f"use one of {', '.join(allowed)}",
         )
     return wanted
 
@@ -52,7 +53,9 @@ def resolve_out_idx(func: PrimFunc, out_idx: Any) -> Any:
     if own is None:
         return out_idx
     if out_idx is not None:
-        raise ArgumentError(f"`{func.name}` makes its outputs with T.empty, so out_idx cannot be given as well")
+        raise ArgumentError(
+            f"`{func.name}` makes its outputs with T.empty, so out_idx cannot be given as well"
+        )
     return list(own)
 
 
@@ -116,7 +119,9 @@ class JITKernel:
     def _use(self, adapter: Any) -> None:
         self.adapter = adapter
         self.torch_function = adapter.func
-        self._names = [p.name for k, p in enumerate(self.prim_func.params) if k not in adapter.result_idx]
+        self._names = [
+            p.name for k, p in enumerate(self.prim_func.params) if k not in adapter.result_idx
+        ]
 
     @classmethod
     def from_database(
@@ -135,14 +140,30 @@ class JITKernel:
     ) -> JITKernel:
         """A kernel around a library that was compiled before."""
         self = cls(
-            None, out_idx, execution_backend, target, target_host, False, pass_configs, True, compile_flags
+            None,
+            out_idx,
+            execution_backend,
+            target,
+            target_host,
+            False,
+            pass_configs,
+            True,
+            compile_flags,
         )
         self.prim_func, self.params = func, params
         self.out_idx = resolve_out_idx(func, out_idx)
         self._use(
             load(ADAPTERS[self.execution_backend]).from_database(
-                params, self.out_idx, self.target, func, host_kernel_source, device_kernel_source,
-                kernel_lib_path, False, pass_configs, compile_flags,
+                params,
+                self.out_idx,
+                self.target,
+                func,
+                host_kernel_source,
+                device_kernel_source,
+                kernel_lib_path,
+                False,
+                pass_configs,
+                compile_flags,
             )  # fmt: skip
         )
         return self
@@ -163,11 +184,15 @@ class JITKernel:
         unknown = [k for k in kwargs if k not in rest]
         if unknown:
             known = unknown[0] in self._names
-            reason = "is given twice" if known else f"is no argument; they are {', '.join(self._names)}"
+            reason = (
+                "is given twice" if known else f"is no argument; they are {', '.join(self._names)}"
+            )
             raise ArgumentError(f"{self.prim_func.name}(): `{unknown[0]}` {reason}")
         missing = [n for n in rest if n not in kwargs]
         if missing:
-            raise ArgumentError(f"{self.prim_func.name}(): no value for {', '.join(f'`{n}`' for n in missing)}")
+            raise ArgumentError(
+                f"{self.prim_func.name}(): no value for {', '.join(f'`{n}`' for n in missing)}"
+            )
         return (*args, *(kwargs[n] for n in rest))
 
     # -- sources ----------------------------------------------------------------------------------
@@ -214,7 +239,10 @@ class JITKernel:
         """
         if kernel_path is None and host_path is None:
             raise ArgumentError("export_sources: give kernel_path, host_path, or both")
-        for path, text in ((kernel_path, self.get_kernel_source), (host_path, self.get_host_source)):
+        for path, text in (
+            (kernel_path, self.get_kernel_source),
+            (host_path, self.get_host_source),
+        ):
             if path is not None:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text(text(), encoding="utf-8")
@@ -227,7 +255,9 @@ class JITKernel:
         """
         module = getattr(self.adapter, "rt_mod", None)
         if module is None:
-            raise AttributeError(f"export_library needs the tvm_ffi backend, this kernel uses {self.execution_backend}")
+            raise AttributeError(
+                f"export_library needs the tvm_ffi backend, this kernel uses {self.execution_backend}"
+            )
         Path(kernel_file).parent.mkdir(parents=True, exist_ok=True)
         module.export_library(kernel_file)
 
@@ -252,9 +282,13 @@ class JITKernel:
 
     # -- measuring --------------------------------------------------------------------------------
 
-    def get_profiler(self, tensor_supply_type: TensorSupplyType = TensorSupplyType.Auto) -> Profiler:
+    def get_profiler(
+        self, tensor_supply_type: TensorSupplyType = TensorSupplyType.Auto
+    ) -> Profiler:
         """A profiler bound to this kernel."""
-        return Profiler(self.params, self.adapter.result_idx, tensor_supply_type).with_default_adapter(self.adapter)
+        return Profiler(
+            self.params, self.adapter.result_idx, tensor_supply_type
+        ).with_default_adapter(self.adapter)
 
     def run_once(self, func: Any = None) -> None:
         """One run on generated inputs."""

@@ -4,6 +4,7 @@ Names are gathered here from one module per subject; an unknown one is an error 
 nearest. This folder builds tile IR and knows nothing of targets or of how operations are lowered.
 """
 
+# pyright: reportUnusedImport=false
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -142,8 +143,8 @@ from tilelang.language.math import (
     __ffs,
     __fns,
     __log,
-    __log10,
     __log2,
+    __log10,
     __sin,
     __tan,
     abs,
@@ -174,8 +175,8 @@ from tilelang.language.math import (
     cosh,
     erf,
     exp,
-    exp10,
     exp2,
+    exp10,
     extract_lane,
     fast_rcp,
     floor,
@@ -201,9 +202,9 @@ from tilelang.language.math import (
     ldexp,
     likely,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     max,
     max2,
     max_value,
@@ -325,6 +326,7 @@ from tilelang.language.tile_atomic import (
 from tilelang.language.transpose import (
     transpose,
 )
+from tilelang.language.v2 import dtypes as _dtypes
 from tilelang.language.v2.annot import (
     Buffer,
     FragmentBuffer,
@@ -335,12 +337,11 @@ from tilelang.language.v2.annot import (
     dyn,
     ptr,
 )
+from tilelang.language.v2.dtypes import *  # noqa: F403  the dtype names are many
 from tilelang.language.views import (
     reshape,
     view,
 )
-from tilelang.language.v2 import dtypes as _dtypes
-from tilelang.language.v2.dtypes import *  # noqa: F403  the dtype names are many
 from tilelang.language.warp_schedule import (
     WSID,
     WSPipeline,
@@ -372,12 +373,14 @@ else:
         if name in device.DEVICE_OPERATIONS:
             globals()[name] = made = device.make_operation(name)
             return made
-        if name.startswith("__") or name.startswith("_ipython"):
+        if name.startswith(("__", "_ipython")):
             raise AttributeError(f"module 'tilelang.language' has no attribute {name!r}")
         import difflib
 
         near = difflib.get_close_matches(name, __dir__(), n=1)
-        raise UnknownNameError(f"there is no `T.{name}`", hint=f"did you mean T.{near[0]}?" if near else None)
+        raise UnknownNameError(
+            f"there is no `T.{name}`", hint=f"did you mean T.{near[0]}?" if near else None
+        )
 
 
 def __dir__() -> list[str]:
@@ -385,3 +388,16 @@ def __dir__() -> list[str]:
 
     device = import_module("tilelang.language.device")
     return sorted({*device.DEVICE_OPERATIONS, *_dtypes.NAMED, *globals()})
+
+
+# A star import must not take Python's own names away from a user's file.
+_KEPT_FROM_STARS = {
+    "annotations",
+    "bool",
+    "int",
+    "float",
+    "TYPE_CHECKING",
+    "Any",
+    "UnknownNameError",
+}
+__all__ = [n for n in globals() if not n.startswith("_") and n not in _KEPT_FROM_STARS]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, ScopeError, ShapeError
+from tilelang.errors import ArgumentError, ArgumentTypeError, ScopeError, ShapeError, caller_span
 from tilelang.ir.buffer import (
     FRAGMENT,
     GLOBAL,
@@ -22,7 +22,6 @@ from tilelang.ir.expr import HANDLE, Expr, Operand, Var, as_expr, const_value
 from tilelang.ir.stmt import Allocate, Annotations
 from tilelang.language.builder import current
 from tilelang.language.location import argument_span
-from tilelang.errors import caller_span
 
 
 def _shape(shape: Any) -> tuple[Any, ...]:
@@ -36,10 +35,14 @@ def _dtype_of(value: Any, function: str) -> DType:
         raise ArgumentTypeError(f"{function}: {error}", argument_span(1)) from None
 
 
-def _allocate(function: str, shape: Any, dtype: Any, scope: str, annotations: Annotations = ()) -> Buffer:
+def _allocate(
+    function: str, shape: Any, dtype: Any, scope: str, annotations: Annotations = ()
+) -> Buffer:
     builder = current()
     if scope not in SCOPES:
-        raise ScopeError(f"{function}: unknown memory scope {scope!r}", hint=f"one of {', '.join(SCOPES)}")
+        raise ScopeError(
+            f"{function}: unknown memory scope {scope!r}", hint=f"one of {', '.join(SCOPES)}"
+        )
     extents = _shape(shape)
     for extent in extents:
         number = const_value(extent)
@@ -49,7 +52,10 @@ def _allocate(function: str, shape: Any, dtype: Any, scope: str, annotations: An
                 argument_span(0),
             )
         if number is not None and number <= 0:
-            raise ShapeError(f"{function}: shape {format_shape(extents)} has a non-positive extent", argument_span(0))
+            raise ShapeError(
+                f"{function}: shape {format_shape(extents)} has a non-positive extent",
+                argument_span(0),
+            )
     buffer = Buffer("buffer", extents, _dtype_of(dtype, function), scope, span=caller_span())
     builder.name_later(buffer)
     builder.emit(Allocate(buffer, annotations))
@@ -80,9 +86,13 @@ def alloc_var(dtype: Any, *args: Any, scope: str | None = None, init: Any = None
         ArgumentError: for a constant that the dtype cannot hold.
     """
     if len(args) > 2:
-        raise ArgumentTypeError(f"alloc_var: {len(args) + 1} positional arguments, expected dtype, init, scope")
+        raise ArgumentTypeError(
+            f"alloc_var: {len(args) + 1} positional arguments, expected dtype, init, scope"
+        )
     if len(args) == 2 and not isinstance(args[1], str):
-        raise ArgumentTypeError(f"alloc_var: scope is {args[1]!r}, expected a string", argument_span(2))
+        raise ArgumentTypeError(
+            f"alloc_var: scope is {args[1]!r}, expected a string", argument_span(2)
+        )
     for value in args:
         if isinstance(value, str):
             if scope is not None:
@@ -133,14 +143,18 @@ def alloc_cluster_barrier(arrive_count: Any) -> Buffer:
 def _barriers(function: str, arrive_count: Any, scope: str) -> Buffer:
     counts = tuple(arrive_count) if isinstance(arrive_count, (list, tuple)) else (arrive_count,)
     if not counts or any(not isinstance(c, int) or c <= 0 for c in counts):
-        raise ArgumentError(f"{function}: arrive_count is {arrive_count!r}, expected positive integers")
+        raise ArgumentError(
+            f"{function}: arrive_count is {arrive_count!r}, expected positive integers"
+        )
     return _allocate(function, (len(counts),), "uint64", scope, (("arrive_counts", counts),))
 
 
 def alloc_tmem(shape: Any, dtype: Any) -> Buffer:
     """Tensor memory of Blackwell devices: 128 lanes by up to 512 32-bit columns."""
     if len(_shape(shape)) < 2:
-        raise ShapeError(f"alloc_tmem: shape {format_shape(_shape(shape))} has rank {len(_shape(shape))}, expected 2")
+        raise ShapeError(
+            f"alloc_tmem: shape {format_shape(_shape(shape))} has rank {len(_shape(shape))}, expected 2"
+        )
     return _allocate("alloc_tmem", shape, dtype, "shared.tmem")
 
 
@@ -169,16 +183,24 @@ def empty(*shape: Any, dtype: Any = None) -> Buffer:
     """
     builder = current()
     dims: tuple[Any, ...] = shape
-    if len(shape) == 2 and (isinstance(shape[0], (tuple, list)) or isinstance(shape[1], str) or _is_dtype(shape[1])):
+    if len(shape) == 2 and (
+        isinstance(shape[0], (tuple, list)) or isinstance(shape[1], str) or _is_dtype(shape[1])
+    ):
         if dtype is not None:
             raise ArgumentTypeError("empty: dtype is given twice")
         dims, dtype = _shape(shape[0]), shape[1]
     elif len(shape) == 1:
         dims = _shape(shape[0])
     for extent in dims:
-        if isinstance(extent, (str, float)) or not (isinstance(extent, (int, Operand)) or hasattr(extent, "__index__")):
-            raise ArgumentTypeError(f"empty: {extent!r} is no dimension, expected an integer or an expression")
-    buffer = Buffer("output", dims, _dtype_of(dtype or "float32", "empty"), GLOBAL, span=caller_span())
+        if isinstance(extent, (str, float)) or not (
+            isinstance(extent, (int, Operand)) or hasattr(extent, "__index__")
+        ):
+            raise ArgumentTypeError(
+                f"empty: {extent!r} is no dimension, expected an integer or an expression"
+            )
+    buffer = Buffer(
+        "output", dims, _dtype_of(dtype or "float32", "empty"), GLOBAL, span=caller_span()
+    )
     builder.name_later(buffer)
     builder.outputs.append(buffer)
     return buffer
@@ -194,19 +216,28 @@ def _is_dtype(value: Any) -> bool:
     return True
 
 
-def make_tensor(ptr: Any, shape: Any, dtype: Any = "float32", strides: Sequence[Any] | None = None) -> Buffer:
+def make_tensor(
+    ptr: Any, shape: Any, dtype: Any = "float32", strides: Sequence[Any] | None = None
+) -> Buffer:
     """A typed view of the memory behind the pointer `ptr`; row-major unless `strides` (elements) are given."""
     return make_tensor_from_addr(ptr, shape, dtype, strides)
 
 
 def make_tensor_from_addr(
-    addr: Any, shape: Any, dtype: Any = "float32", strides: Sequence[Any] | None = None, storage_scope: str = GLOBAL
+    addr: Any,
+    shape: Any,
+    dtype: Any = "float32",
+    strides: Sequence[Any] | None = None,
+    storage_scope: str = GLOBAL,
 ) -> Buffer:
     """As `make_tensor`, from a pointer or an integer address."""
     builder = current()
     value = as_expr(addr)
     if value.dtype != HANDLE and not value.dtype.is_int:
-        raise ArgumentTypeError(f"make_tensor: `{value}` is {value.dtype}, expected a pointer or an address", argument_span(0))
+        raise ArgumentTypeError(
+            f"make_tensor: `{value}` is {value.dtype}, expected a pointer or an address",
+            argument_span(0),
+        )
     if not isinstance(value, Var) or value.dtype != HANDLE:
         from tilelang.ir.expr import call
         from tilelang.ir.stmt import Bind
@@ -221,4 +252,3 @@ def make_tensor_from_addr(
     )  # fmt: skip
     builder.name_later(buffer)
     return buffer
-

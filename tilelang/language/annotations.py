@@ -26,9 +26,15 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
         ArgumentError: for an order other than `row`, `column` and `mlx`, or a non-positive panel size.
     """
     if order not in ("row", "column", "mlx"):
-        raise ArgumentError(f"use_swizzle: order is {order!r}, expected 'row', 'column' or 'mlx'", argument_span("order"))
+        raise ArgumentError(
+            f"use_swizzle: order is {order!r}, expected 'row', 'column' or 'mlx'",
+            argument_span("order"),
+        )
     if not isinstance(panel_size, int) or panel_size <= 0:
-        raise ArgumentError(f"use_swizzle: panel_size is {panel_size!r}, expected a positive integer", argument_span(0))
+        raise ArgumentError(
+            f"use_swizzle: panel_size is {panel_size!r}, expected a positive integer",
+            argument_span(0),
+        )
     if enable:
         current().attribute_rest(keys.SWIZZLE, (panel_size, order))
 
@@ -45,7 +51,9 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
     entries = []
     for buffer, layout in layouts.items():
         if not isinstance(buffer, Buffer):
-            raise ArgumentTypeError(f"annotate_layout: the key {buffer!r} is no buffer", argument_span(0))
+            raise ArgumentTypeError(
+                f"annotate_layout: the key {buffer!r} is no buffer", argument_span(0)
+            )
         if callable(layout) and not isinstance(layout, Layout):
             layout = Layout(list(buffer.shape), layout)
         if not isinstance(layout, Layout):
@@ -55,7 +63,8 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
             )
         if buffer.scope() == FRAGMENT and not isinstance(layout, Fragment):
             raise ArgumentTypeError(
-                f"annotate_layout: `{buffer.name}` is a fragment and needs a Fragment, got a Layout", argument_span(0)
+                f"annotate_layout: `{buffer.name}` is a fragment and needs a Fragment, got a Layout",
+                argument_span(0),
             )
         entries.append((buffer, layout))
     current().attribute_rest(keys.LAYOUTS, tuple(entries))
@@ -71,7 +80,9 @@ def annotate_safe_value(values: Mapping[Any, Any]) -> None:
     entries = []
     for buffer, value in values.items():
         if not isinstance(buffer, Buffer):
-            raise ArgumentTypeError(f"annotate_safe_value: the key {buffer!r} is no buffer", argument_span(0))
+            raise ArgumentTypeError(
+                f"annotate_safe_value: the key {buffer!r} is no buffer", argument_span(0)
+            )
         if buffer.scope() != GLOBAL:
             raise ScopeError(
                 f"annotate_safe_value: `{buffer.name}` is {buffer.scope()}; only global buffers are read outside their bounds",
@@ -85,9 +96,14 @@ def annotate_l2_hit_ratio(ratios: Mapping[Any, float]) -> None:
     """Keep parts of global buffers in the L2 cache around the launch: `{buffer: ratio in 0..1}`."""
     for buffer, ratio in ratios.items():
         if not isinstance(buffer, Buffer) or buffer.scope() != GLOBAL:
-            raise ArgumentTypeError(f"annotate_l2_hit_ratio: {buffer!r} is no global buffer", argument_span(0))
+            raise ArgumentTypeError(
+                f"annotate_l2_hit_ratio: {buffer!r} is no global buffer", argument_span(0)
+            )
         if not 0 <= ratio <= 1:
-            raise ArgumentError(f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio}, expected 0 to 1", argument_span(0))
+            raise ArgumentError(
+                f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio}, expected 0 to 1",
+                argument_span(0),
+            )
     current().attribute_rest(keys.L2_HIT_RATIO, tuple(ratios.items()))
 
 
@@ -104,7 +120,9 @@ def annotate_restrict_buffers(*buffers: Any) -> None:
 def annotate_min_blocks_per_sm(n: int) -> None:
     """Registers are limited so that `n` blocks fit on a multiprocessor."""
     if not isinstance(n, int) or n <= 0:
-        raise ArgumentError(f"annotate_min_blocks_per_sm: {n!r}, expected a positive integer", argument_span(0))
+        raise ArgumentError(
+            f"annotate_min_blocks_per_sm: {n!r}, expected a positive integer", argument_span(0)
+        )
     current().attribute_rest(keys.MIN_BLOCKS_PER_SM, n)
 
 
@@ -168,7 +186,9 @@ sblock_attr = block_attr
 
 
 def _register_hint(kind: str, count: int) -> None:
-    emit(Evaluate(call("register_hint", StringImm(kind), count, dtype="handle"), span=caller_span()))
+    emit(
+        Evaluate(call("register_hint", StringImm(kind), count, dtype="handle"), span=caller_span())
+    )
 
 
 def set_max_nreg(n: int, is_inc: int) -> None:
@@ -235,7 +255,9 @@ def comm_reducer(combine: Any, identity: Any) -> Reducer:
     }  # fmt: skip
     op = names.get(type(made))
     if op is None or {id(made.a), id(made.b)} != {id(a), id(b)}:
-        raise ArgumentError(f"comm_reducer: `{made}` is no sum, max, min or bitwise combination of both arguments")
+        raise ArgumentError(
+            f"comm_reducer: `{made}` is no sum, max, min or bitwise combination of both arguments"
+        )
     return Reducer(op, start)
 
 
@@ -245,7 +267,9 @@ class _ReduceFrame(AttributeFrame):
     def __init__(self, reducer: Any) -> None:
         super().__init__("reduce_scope", reducer)
         if not isinstance(reducer, Reducer):
-            raise ArgumentTypeError(f"attr 'reduce_scope' needs a T.comm_reducer, got {reducer!r}", argument_span(0))
+            raise ArgumentTypeError(
+                f"attr 'reduce_scope' needs a T.comm_reducer, got {reducer!r}", argument_span(0)
+            )
         self.reducer = reducer
 
     def __enter__(self) -> None:
@@ -258,12 +282,16 @@ class _ReduceFrame(AttributeFrame):
         self.builder.reducers.append(self.reducer)
 
 
-def tvm_thread_allreduce(count: Any, value: Any, predicate: Any, destination: Any, *threads: Any, dtype: Any = "handle") -> Expr:
+def tvm_thread_allreduce(
+    count: Any, value: Any, predicate: Any, destination: Any, *threads: Any, dtype: Any = "handle"
+) -> Expr:
     """Combine `value` over the thread index variables `threads`; every thread finds the result in `destination`."""
     del count, dtype
     builder = current()
     if not builder.reducers:
-        raise ArgumentError("tvm_thread_allreduce outside a `with T.attr(T.comm_reducer(...), 'reduce_scope', ...)` block")
+        raise ArgumentError(
+            "tvm_thread_allreduce outside a `with T.attr(T.comm_reducer(...), 'reduce_scope', ...)` block"
+        )
     reducer: Reducer = builder.reducers[-1]
     target = as_expr(destination)
     return call(

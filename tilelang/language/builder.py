@@ -21,8 +21,8 @@ from tilelang.errors import (
     DTypeError,
     LanguageError,
     NoBuilderError,
-    Note,
     NotCompilableError,
+    Note,
     ShapeError,
     Span,
     caller_span,
@@ -78,7 +78,9 @@ class Scope:
         self.kind = kind
         self.span = span
         self.stmts: list[Stmt] = []
-        self.attributes: list[tuple[int, str, Any, Span | None]] = []  # from that position to the end
+        self.attributes: list[
+            tuple[int, str, Any, Span | None]
+        ] = []  # from that position to the end
         self.closed = False
         self.is_unreachable = False  # after break, continue
 
@@ -113,7 +115,9 @@ class DeadName:
 
     def fail(self) -> NoReturn:
         if self.binding is None:
-            raise LanguageError(f"`{self.name}` has no value here: the branch that binds it was not taken")
+            raise LanguageError(
+                f"`{self.name}` has no value here: the branch that binds it was not taken"
+            )
         kind = self.binding.scope.kind
         raise LanguageError(
             f"`{self.name}` is used outside the `{kind}` that bound it",
@@ -158,7 +162,8 @@ def current() -> Builder:
     """
     if not _active.stack:
         raise NoBuilderError(
-            "no kernel is being traced here", hint="call it inside a function under @T.prim_func or @tilelang.jit"
+            "no kernel is being traced here",
+            hint="call it inside a function under @T.prim_func or @tilelang.jit",
         )
     return _active.stack[-1]
 
@@ -186,7 +191,9 @@ class Builder:
         self.outputs: list[Buffer] = []  # T.empty results in order of creation
         self.launches: list[Any] = []  # open KernelLaunchFrame objects
         self.on_launch: Callable[[], None] | None = None  # called when the first launch opens
-        self.on_annotate: Callable[[str, Any, Any], Any] | None = None  # body annotations of arguments
+        self.on_annotate: Callable[[str, Any, Any], Any] | None = (
+            None  # body annotations of arguments
+        )
         self.unnamed: dict[int, Operand] = {}  # objects that take the first name they are bound to
         self.named: dict[str, int] = {}
         self.reducers: list[Any] = []  # open reduce scopes, innermost last
@@ -294,7 +301,12 @@ class Builder:
             if old.is_loop_variable:
                 self._reject_loop_assignment(name, old)
         made = self._bound_value(name, value)
-        if old is not None and old.value is not made and isinstance(old.value, Var) and not old.scope.closed:
+        if (
+            old is not None
+            and old.value is not made
+            and isinstance(old.value, Var)
+            and not old.scope.closed
+        ):
             self._warn_rebinding(name, old)
         self.names[name] = Binding(made, self.scopes[-1], caller_span())
         return made
@@ -309,7 +321,11 @@ class Builder:
     def _warn_rebinding(self, name: str, old: Binding) -> None:
         if old.scope is not self.scopes[-1]:
             return  # a use after the block is an error of its own
-        warnings.warn(f"{caller_span()}: `{name}` is bound again; it does not carry over iterations", TraceWarning, 4)
+        warnings.warn(
+            f"{caller_span()}: `{name}` is bound again; it does not carry over iterations",
+            TraceWarning,
+            4,
+        )
 
     def _bound_value(self, name: str, value: Any) -> Any:
         if isinstance(value, Buffer) and value.is_var and id(value) not in self.unnamed:
@@ -341,7 +357,9 @@ class Builder:
             value = value.as_load()
         if isinstance(value, BufferRegion):
             return value.as_load() if _is_vector(value) else value
-        if isinstance(value, Expr) and not isinstance(value, (Var, IntImm, FloatImm, StringImm, Ramp)):
+        if isinstance(value, Expr) and not isinstance(
+            value, (Var, IntImm, FloatImm, StringImm, Ramp)
+        ):
             return self._let("value", value)
         return value
 
@@ -401,10 +419,16 @@ class Builder:
     def emit_store(self, buffer: Buffer, indices: Sequence[Expr], value: Expr) -> None:
         """Store with conversion to the buffer's dtype and the index's lanes."""
         lanes = indices[-1].dtype.lanes if indices else 1
-        if value.dtype.kind in ("void",) or (value.dtype.kind == "handle") != (buffer.dtype.kind == "handle"):
-            raise DTypeError(f"a {value.dtype} value cannot be stored in `{buffer.name}`, which holds {buffer.dtype}")
+        if value.dtype.kind in ("void",) or (value.dtype.kind == "handle") != (
+            buffer.dtype.kind == "handle"
+        ):
+            raise DTypeError(
+                f"a {value.dtype} value cannot be stored in `{buffer.name}`, which holds {buffer.dtype}"
+            )
         if value.dtype.lanes not in (1, lanes):
-            raise ShapeError(f"{value.dtype.lanes} lanes are stored in {lanes} elements of `{buffer.name}`")
+            raise ShapeError(
+                f"{value.dtype.lanes} lanes are stored in {lanes} elements of `{buffer.name}`"
+            )
         converted = cast(value, buffer.dtype.with_lanes(lanes))
         self.emit(BufferStore(buffer, converted, tuple(indices)))
 
@@ -417,7 +441,9 @@ class Builder:
             return
         if not isinstance(base, Buffer):
             if isinstance(base, Operand):
-                raise ArgumentTypeError(f"`{base}` is a value; only elements of buffers can be assigned")
+                raise ArgumentTypeError(
+                    f"`{base}` is a value; only elements of buffers can be assigned"
+                )
             base[index] = value  # a Python container of the user's
             return
         target = base[index]
@@ -428,7 +454,9 @@ class Builder:
         self._store_region(target, value)
 
     def _store_region(self, target: BufferRegion, value: Any) -> None:
-        if isinstance(value, (Buffer, BufferRegion)) and not (isinstance(value, Buffer) and value.is_var):
+        if isinstance(value, (Buffer, BufferRegion)) and not (
+            isinstance(value, Buffer) and value.is_var
+        ):
             region = value.region() if isinstance(value, Buffer) else value
             if _is_vector(target) and _is_vector(region):
                 load = region.as_load()
@@ -452,7 +480,8 @@ class Builder:
         """`name op= value`."""
         if isinstance(old, Buffer) and not old.is_var:
             raise LanguageError(
-                f"`{name} {symbol}= ...` on a whole buffer", hint=f"index it: {name}[i] {symbol}= ..., in a T.Parallel loop"
+                f"`{name} {symbol}= ...` on a whole buffer",
+                hint=f"index it: {name}[i] {symbol}= ..., in a T.Parallel loop",
             )
         return self.bind(name, _apply(symbol, old, value))
 
@@ -473,7 +502,10 @@ class Builder:
         number = const_value(value)
         if number is not None or not isinstance(value, Operand):
             if number if number is not None else value:
-                raise LanguageError("the condition of this `while` is always true", hint="test a T.alloc_var or an element")
+                raise LanguageError(
+                    "the condition of this `while` is always true",
+                    hint="test a T.alloc_var or an element",
+                )
             warnings.warn(f"{caller_span()}: the body of this `while` never runs", TraceWarning, 3)
             return iter(())
         return self._while_loop(value)
@@ -493,7 +525,9 @@ class Builder:
             iterable = self.range_(range, iterable.start, iterable.stop, iterable.step)
         if isinstance(iterable, LoopFrame):
             return iterable.run(self)
-        if not isinstance(iterable, (list, tuple, dict, set, frozenset, enumerate, zip, map, filter, reversed)) and (
+        if not isinstance(
+            iterable, (list, tuple, dict, set, frozenset, enumerate, zip, map, filter, reversed)
+        ) and (
             isinstance(iterable, (Operand, int, float, str)) or not hasattr(iterable, "__iter__")
         ):
             raise ArgumentTypeError(
@@ -570,7 +604,9 @@ class Builder:
             )
         if isinstance(value, DeadName):
             value.fail()
-        if len(self.functions) > 1 and ((isinstance(value, Buffer) and value.is_var) or isinstance(value, Reference)):
+        if len(self.functions) > 1 and (
+            (isinstance(value, Buffer) and value.is_var) or isinstance(value, Reference)
+        ):
             return self.once(value)
         return value
 
@@ -582,12 +618,16 @@ class Builder:
         if isinstance(value, Stmt):
             self.emit(value)
         elif isinstance(value, LoopFrame):
-            warnings.warn(f"{caller_span()}: a loop that is not iterated does nothing", TraceWarning, 3)
-        elif isinstance(value, Call) and effect_of(value.op) is not Effect.PURE:
+            warnings.warn(
+                f"{caller_span()}: a loop that is not iterated does nothing", TraceWarning, 3
+            )
+        elif (isinstance(value, Call) and effect_of(value.op) is not Effect.PURE) or (
+            isinstance(value, Expr) and has_side_effect(value)
+        ):
             self.emit(Evaluate(value))
-        elif isinstance(value, Expr) and has_side_effect(value):
-            self.emit(Evaluate(value))
-        elif isinstance(value, AbstractContextManager) and hasattr(value, "enter_for_rest_of_block"):
+        elif isinstance(value, AbstractContextManager) and hasattr(
+            value, "enter_for_rest_of_block"
+        ):
             value.enter_for_rest_of_block()  # type: ignore[attr-defined]
 
     def assert_(self, condition: Any, message: Callable[[], Any]) -> None:
@@ -595,7 +635,7 @@ class Builder:
             self.emit(Assert(as_condition(condition), str(message())))
         else:
             number = const_value(condition)
-            assert (number if number is not None else condition), message()
+            assert number if number is not None else condition, message()
 
     # -- expressions ------------------------------------------------------------------------------
 
@@ -612,12 +652,16 @@ class Builder:
     def and_(self, a: Any, b: Callable[[], Any]) -> Any:
         if not _is_symbolic(a):
             return a and b()
-        return ir_expr.logical_and(_condition(a), _condition(self._lazily("the right side of `and`", b)))
+        return ir_expr.logical_and(
+            _condition(a), _condition(self._lazily("the right side of `and`", b))
+        )
 
     def or_(self, a: Any, b: Callable[[], Any]) -> Any:
         if not _is_symbolic(a):
             return a or b()
-        return ir_expr.logical_or(_condition(a), _condition(self._lazily("the right side of `or`", b)))
+        return ir_expr.logical_or(
+            _condition(a), _condition(self._lazily("the right side of `or`", b))
+        )
 
     def not_(self, a: Any) -> Any:
         return ir_expr.logical_not(_condition(a)) if _is_symbolic(a) else not a
@@ -626,7 +670,9 @@ class Builder:
         if not _is_symbolic(condition):
             return a() if condition else b()
         what = "a conditional expression"
-        return ir_expr.if_then_else(_condition(condition), self._lazily(what, a), self._lazily(what, b))
+        return ir_expr.if_then_else(
+            _condition(condition), self._lazily(what, a), self._lazily(what, b)
+        )
 
 
 class Block:
@@ -648,14 +694,25 @@ class Block:
         if kind is None:
             assert scopes[-1] is self.scope, "blocks close in the order they opened"
             scopes.pop()
-        elif self.scope in scopes:  # an error leaves through blocks whose owners may end later than we
+        elif (
+            self.scope in scopes
+        ):  # an error leaves through blocks whose owners may end later than we
             del scopes[scopes.index(self.scope) :]
 
 
 class Branch:
     """An `if` statement while it is traced."""
 
-    __slots__ = ("builder", "condition", "constant", "context", "else_scope", "scope", "span", "then_scope")
+    __slots__ = (
+        "builder",
+        "condition",
+        "constant",
+        "context",
+        "else_scope",
+        "scope",
+        "span",
+        "then_scope",
+    )
 
     def __init__(self, builder: Builder, condition: Any) -> None:
         self.builder = builder
@@ -693,7 +750,12 @@ class Branch:
         else_body = self.else_scope.body()
         has_else = not (isinstance(else_body, Seq) and not else_body.stmts)
         self.builder.emit(
-            If(self.condition, self.then_scope.body(), else_body if has_else else None, span=self.span)
+            If(
+                self.condition,
+                self.then_scope.body(),
+                else_body if has_else else None,
+                span=self.span,
+            )
         )
 
     def _open(self, kind: str) -> Scope:
@@ -711,7 +773,8 @@ def _is_symbolic(value: Any) -> bool:
         value.fail()
     if isinstance(value, Buffer) and not value.is_var:
         raise ArgumentTypeError(
-            f"`{value.name}` is a buffer and cannot be a condition", hint=f"test an element: {value.name}[...] != 0"
+            f"`{value.name}` is a buffer and cannot be a condition",
+            hint=f"test an element: {value.name}[...] != 0",
         )
     return isinstance(value, Operand) and const_value(value) is None
 
@@ -727,7 +790,9 @@ def _is_assignable(value: Any) -> bool:
 def _is_scalar(value: Any) -> bool:
     if isinstance(value, Buffer):
         return value.is_var
-    return isinstance(value, (bool, int, float, Expr, Reference)) and not isinstance(value, StringImm)
+    return isinstance(value, (bool, int, float, Expr, Reference)) and not isinstance(
+        value, StringImm
+    )
 
 
 def _is_vector(region: BufferRegion) -> bool:
@@ -758,7 +823,9 @@ _PYTHON_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 def _apply(symbol: str, old: Any, value: Any) -> Any:
     operator = _PYTHON_OPERATORS.get(symbol)
     if operator is None:
-        raise ArgumentError(f"`{symbol}=` has no meaning in a kernel", hint="use T.gemm for matrix products")
+        raise ArgumentError(
+            f"`{symbol}=` has no meaning in a kernel", hint="use T.gemm for matrix products"
+        )
     return operator(old, value)
 
 

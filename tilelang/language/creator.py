@@ -46,7 +46,8 @@ class PrimFuncCreator:
         table = ArgVarTable()
         with builder.active():
             arguments = {
-                name: self.func_annot.create_argument(name, value, table) for name, value in values.items()
+                name: self.func_annot.create_argument(name, value, table)
+                for name, value in values.items()
             }
             made = trace(self.orig_func, builder, arguments)
         outputs = made.attribute(OUT_IDX)
@@ -58,7 +59,8 @@ class PrimFuncCreator:
             bound = self.signature.bind_partial(*args, **keywords)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"{self.__name__}: {error}", notes=[Note(function_span(self.orig_func), "defined here")]
+                f"{self.__name__}: {error}",
+                notes=[Note(function_span(self.orig_func), "defined here")],
             ) from None
         bound.apply_defaults()
         complete = self.func_annot.get_all_static_args()

@@ -55,7 +55,9 @@ def const(names: str, dtype: Any = "int32") -> Any:
     """
     builder = current()
     if builder.constants is None:
-        raise NoBuilderError("T.const has a meaning only in an eager kernel (@tilelang.jit on the kernel itself)")
+        raise NoBuilderError(
+            "T.const has a meaning only in an eager kernel (@tilelang.jit on the kernel itself)"
+        )
     found = [builder.constants.make(name, DType(dtype)) for name in _split(names)]
     return found[0] if len(found) == 1 else tuple(found)
 
@@ -118,7 +120,8 @@ class EagerFunction:
         for parameter in self.signature.parameters.values():
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise ArgumentTypeError(
-                    f"{self.__name__}: `{parameter.name}` is positional-only", function_span(function),
+                    f"{self.__name__}: `{parameter.name}` is positional-only",
+                    function_span(function),
                     hint="remove the `/` from the signature",
                 )
         self.declared = self._declared(evaluated_annotations(function, frame))
@@ -144,7 +147,8 @@ class EagerFunction:
             bound = self.signature.bind(*args, **keywords)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"{self.__name__}(): {error}", notes=[Note(function_span(self.function), "defined here")]
+                f"{self.__name__}(): {error}",
+                notes=[Note(function_span(self.function), "defined here")],
             ) from None
         bound.apply_defaults()
         return self._flat(bound.arguments)
@@ -161,7 +165,9 @@ class EagerFunction:
     def specialise(self, values: Mapping[str, Any]) -> Specialisation:
         """The specialisation that the compile-time arguments among `values` select."""
         while True:
-            constants = {n: v for n, v in values.items() if n not in self.runtime_names and not is_tensor(v)}
+            constants = {
+                n: v for n, v in values.items() if n not in self.runtime_names and not is_tensor(v)
+            }
             key = tuple((n, freeze(v, n)) for n, v in constants.items())
             found = self.specialisations.get(key)
             if found is not None:
@@ -170,7 +176,9 @@ class EagerFunction:
             runtime = set(made.annotations.ker_arg_names)
             if not runtime - self.runtime_names:
                 return self.specialisations.setdefault(key, made)
-            with self._lock:  # body annotations made more arguments run-time ones: the key is shorter now
+            with (
+                self._lock
+            ):  # body annotations made more arguments run-time ones: the key is shorter now
                 self.runtime_names |= runtime
 
     def key(self, specialisation: Specialisation, values: Mapping[str, Any]) -> Any:
@@ -206,7 +214,9 @@ class EagerFunction:
                 )
         return self._specialisation(values, found, builder.constants.declared)
 
-    def _split_keywords(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _split_keywords(
+        self, arguments: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         own = {n: v for n, v in arguments.items() if n in self.signature.parameters}
         return own, {n: v for n, v in arguments.items() if n not in own}
 
@@ -254,7 +264,8 @@ class EagerFunction:
                 out[name] = dimension_of(value, kind, axis)
             else:
                 raise ArgumentError(
-                    f"{self.__name__}(): no value for the size `{name}`", function_span(self.function),
+                    f"{self.__name__}(): no value for the size `{name}`",
+                    function_span(self.function),
                     hint=f"pass {name}=..., or a tensor (or T.Tensor placeholder) for `{argument}`",
                 )
         return out
@@ -272,7 +283,9 @@ class EagerFunction:
             parameters[name] = made
             return made
 
-        arguments = {n: register(n, self.declared[n]) if n in self.declared else v for n, v in values.items()}
+        arguments = {
+            n: register(n, self.declared[n]) if n in self.declared else v for n, v in values.items()
+        }
         builder.on_annotate = lambda name, annotation, _: register(name, annotation)
         made = trace(self.function, builder, *self._split_keywords(arguments))
         ordered = [parameters[n] for n in values if n in parameters]
@@ -289,7 +302,9 @@ def parameter_or_annotation(name: str, annotation: Any) -> Any:
     """The IR parameter of a complete annotation; the annotation object itself otherwise."""
     made = parameter_for(name, annotation)
     if made is None and not isinstance(annotation, Annot):
-        raise ArgumentTypeError(f"`{name}`: the annotation {annotation!r} does not describe an argument", caller_span())
+        raise ArgumentTypeError(
+            f"`{name}`: the annotation {annotation!r} does not describe an argument", caller_span()
+        )
     return made if made is not None else annotation
 
 
@@ -300,7 +315,10 @@ def _complete(name: str, annotation: Any, value: Any) -> Any:
 
 
 def _tensor_annotation(
-    name: str, buffer: Buffer, constants: Mapping[int, str], sources: dict[str, tuple[str, str, int]]
+    name: str,
+    buffer: Buffer,
+    constants: Mapping[int, str],
+    sources: dict[str, tuple[str, str, int]],
 ) -> BufferAnnot:
     """How the tensor enters the key: const sizes by value, dynamic ones not at all, fixed ones checked at launch."""
 
@@ -308,13 +326,19 @@ def _tensor_annotation(
         if isinstance(extent, Var) and id(extent) in constants:
             sources.setdefault(constants[id(extent)], (name, kind, axis))
             return Value(kind="static", name=extent.name)
-        return Value(kind="dynamic", name=f"{name}_{kind}_{axis}", value=extent if isinstance(extent, Operand) else None)
+        return Value(
+            kind="dynamic",
+            name=f"{name}_{kind}_{axis}",
+            value=extent if isinstance(extent, Operand) else None,
+        )
 
     shape = tuple(part(e, "shape", k) for k, e in enumerate(buffer.shape))
     if buffer.declared_strides is None or not any(
         isinstance(s, Var) and id(s) in constants for s in buffer.declared_strides
     ):
-        strides = tuple(Value(kind="dynamic", name=f"{name}_stride_{k}") for k in range(buffer.ndim))
+        strides = tuple(
+            Value(kind="dynamic", name=f"{name}_stride_{k}") for k in range(buffer.ndim)
+        )
         return BufferAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
     strides = tuple(part(s, "stride", k) for k, s in enumerate(buffer.declared_strides))
     return StridedTensorAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
@@ -336,7 +360,9 @@ def dimension_of(value: Any, kind: str, axis: int) -> int:
     if isinstance(value, Buffer):
         extent = (value.shape if kind == "shape" else value.strides)[axis]
         if not isinstance(extent, int):
-            raise ArgumentError(f"`{value.name}`: {kind} {axis} of the placeholder is `{extent}`, expected an integer")
+            raise ArgumentError(
+                f"`{value.name}`: {kind} {axis} of the placeholder is `{extent}`, expected an integer"
+            )
         return extent
     if kind == "shape":
         return int(value.shape[axis]) * (packing_of(value) if axis == len(value.shape) - 1 else 1)
@@ -387,5 +413,3 @@ def annotate_pass_configs(configs: Mapping[Any, Any]) -> None:
     before = dict(builder.attributes.get(PASS_CONFIGS, ()))
     before.update({str(getattr(k, "value", k)): v for k, v in configs.items()})
     builder.attributes[PASS_CONFIGS] = tuple(before.items())
-
-

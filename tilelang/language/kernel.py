@@ -68,8 +68,12 @@ class KernelLaunchFrame:
         assert self._scope is not None
         self.builder.emit(
             Launch(
-                tuple(self.blocks), tuple(self.grid_extents), tuple(self.threads),
-                tuple(as_expr(t) for t in self.thread_extents), self._scope.body(), self.annotations,
+                tuple(self.blocks),
+                tuple(self.grid_extents),
+                tuple(self.threads),
+                tuple(as_expr(t) for t in self.thread_extents),
+                self._scope.body(),
+                self.annotations,
                 span=self.span,
             )  # fmt: skip
         )
@@ -114,10 +118,16 @@ class KernelLaunchFrame:
 def _grid_extent(value: Any, position: int) -> Expr:
     extent = as_expr(value)
     if not extent.dtype.is_int:
-        raise ArgumentError(f"Kernel: grid extent {position} is {extent.dtype}, expected an integer", argument_span(position))
+        raise ArgumentError(
+            f"Kernel: grid extent {position} is {extent.dtype}, expected an integer",
+            argument_span(position),
+        )
     number = const_value(extent)
     if number is not None and number < 0:
-        raise ArgumentError(f"Kernel: grid extent {position} is {number}, expected 0 or more", argument_span(position))
+        raise ArgumentError(
+            f"Kernel: grid extent {position} is {number}, expected 0 or more",
+            argument_span(position),
+        )
     return extent
 
 
@@ -126,12 +136,16 @@ def _thread_extents(threads: Any) -> list[Any]:
         threads = DEFAULT_THREADS
     given = list(threads) if isinstance(threads, (list, tuple)) else [threads]
     if len(given) > 3:
-        raise ArgumentError(f"Kernel: {len(given)} thread extents, at most 3 are possible", argument_span("threads"))
+        raise ArgumentError(
+            f"Kernel: {len(given)} thread extents, at most 3 are possible", argument_span("threads")
+        )
     out: list[Any] = []
     for extent in given:
         number = const_value(extent)
         if number is not None and (number <= 0 or isinstance(number, float)):
-            raise ArgumentError(f"Kernel: threads is {extent}, expected positive integers", argument_span("threads"))
+            raise ArgumentError(
+                f"Kernel: threads is {extent}, expected positive integers", argument_span("threads")
+            )
         out.append(int(number) if number is not None else extent)
     return out + [1] * (3 - len(out))
 
@@ -162,7 +176,9 @@ def ClusterKernel(
     """As `Kernel`, with blocks grouped into clusters of `cluster_dims` (an int, or up to three)."""
     dims = list(cluster_dims) if isinstance(cluster_dims, (list, tuple)) else [cluster_dims]
     if any(not isinstance(d, int) or d <= 0 for d in dims) or len(dims) > 3:
-        raise ArgumentError(f"ClusterKernel: cluster_dims is {cluster_dims!r}, expected up to 3 positive integers")
+        raise ArgumentError(
+            f"ClusterKernel: cluster_dims is {cluster_dims!r}, expected up to 3 positive integers"
+        )
     return KernelLaunchFrame(blocks, threads, prelude, tuple(dims + [1] * (3 - len(dims))))
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 from tilelang.errors import ArgumentError, LanguageError, Span, caller_span
 from tilelang.ir import annotation as keys
-from tilelang.ir.expr import Expr, Var, as_expr, const_value, floordiv, floormod, less, minimum, promote
+from tilelang.ir.expr import (
+    Expr,
+    Var,
+    as_expr,
+    const_value,
+    floordiv,
+    floormod,
+    less,
+    minimum,
+    promote,
+)
 from tilelang.ir.expr import ceildiv as _ceildiv
 from tilelang.ir.stmt import Annotations, Break, For, If, LoopKind, seq
 from tilelang.language.builder import Builder, annotations_of, current
@@ -57,9 +67,13 @@ class LoopFrame:
             builder.loops.pop()
         body = scope.body()
         for depth in reversed(range(len(loop_vars))):
-            start, extent = (as_expr(0), self.ranges[depth][1]) if self._is_stepped else self.ranges[depth]
+            start, extent = (
+                (as_expr(0), self.ranges[depth][1]) if self._is_stepped else self.ranges[depth]
+            )
             annotations = self.annotations if depth == 0 else ()
-            body = For(loop_vars[depth], start, extent, self.kind, body, annotations, span=self.span)
+            body = For(
+                loop_vars[depth], start, extent, self.kind, body, annotations, span=self.span
+            )
         builder.emit(body)
 
     @property
@@ -81,7 +95,10 @@ def _stepped(
     low, high = _bounds(start, stop)
     for position, bound in enumerate((low, high)):
         if not as_expr(bound).dtype.is_int:
-            raise ArgumentError(f"{label}: a bound is {as_expr(bound).dtype}, expected an integer", argument_span(position))
+            raise ArgumentError(
+                f"{label}: a bound is {as_expr(bound).dtype}, expected an integer",
+                argument_span(position),
+            )
     if step is None or const_value(step) == 1:
         return LoopFrame(kind, [(low, as_expr(high) - low)], annotations, label=label)
     number = const_value(step)
@@ -121,7 +138,9 @@ def unroll(
         ArgumentError: for `explicit=True` together with `unroll_factor`.
     """
     if explicit and unroll_factor is not None:
-        raise ArgumentError("unroll: `explicit=True` expands the loop whole, so `unroll_factor` cannot be given with it")
+        raise ArgumentError(
+            "unroll: `explicit=True` expands the loop whole, so `unroll_factor` cannot be given with it"
+        )
     given: dict[str, Any] = {**(annotations or {})}
     if explicit:
         given[keys.UNROLL_EXPLICIT] = True
@@ -130,16 +149,24 @@ def unroll(
     return _stepped(LoopKind.UNROLLED, start, stop, step, annotations_of(given), "for")
 
 
-def vectorized(start: Any, stop: Any = None, *, annotations: dict[str, Any] | None = None) -> LoopFrame:
+def vectorized(
+    start: Any, stop: Any = None, *, annotations: dict[str, Any] | None = None
+) -> LoopFrame:
     """A loop of constant extent whose body becomes vector code."""
     low, high = _bounds(start, stop)
     extent = as_expr(high) - low
     if const_value(extent) is None:
-        raise ArgumentError(f"vectorized: the extent must be a constant, got `{extent}`", argument_span(0))
-    return LoopFrame(LoopKind.VECTORIZED, [(low, extent)], annotations_of(annotations), label="T.vectorized")
+        raise ArgumentError(
+            f"vectorized: the extent must be a constant, got `{extent}`", argument_span(0)
+        )
+    return LoopFrame(
+        LoopKind.VECTORIZED, [(low, extent)], annotations_of(annotations), label="T.vectorized"
+    )
 
 
-def parallel(start: Any, stop: Any = None, *, annotations: dict[str, Any] | None = None) -> LoopFrame:
+def parallel(
+    start: Any, stop: Any = None, *, annotations: dict[str, Any] | None = None
+) -> LoopFrame:
     """A loop whose iterations are independent, each as serial code."""
     low, high = _bounds(start, stop)
     bounds = [(low, as_expr(high) - low)]
@@ -191,7 +218,10 @@ def Pipelined(
         ArgumentError: for a negative number of stages, or `order` and `stage` of different lengths.
     """
     if num_stages is None or num_stages < 0:
-        raise ArgumentError(f"Pipelined: num_stages is {num_stages}, expected 0 or more", argument_span("num_stages"))
+        raise ArgumentError(
+            f"Pipelined: num_stages is {num_stages}, expected 0 or more",
+            argument_span("num_stages"),
+        )
     if order is not None and stage is not None and len(order) != len(stage):
         raise ArgumentError(f"Pipelined: order has {len(order)} entries, stage has {len(stage)}")
     given = {
@@ -222,7 +252,11 @@ def grid(*extents: Any) -> LoopFrame:
 
 
 def thread_binding(
-    start: Any, stop: Any = None, thread: str = "threadIdx.x", *, annotations: dict[str, Any] | None = None
+    start: Any,
+    stop: Any = None,
+    thread: str = "threadIdx.x",
+    *,
+    annotations: dict[str, Any] | None = None,
 ) -> LoopFrame:
     """A loop whose variable is a hardware index such as `threadIdx.x`."""
     if isinstance(stop, str):
@@ -243,7 +277,9 @@ class _PersistentFrame(LoopFrame):
         last = self.domain[-1]
         self.group = minimum(as_expr(group_size), last)
         number = const_value(self.group)
-        self.group = as_expr(max(1, int(number))) if number is not None else -minimum(-self.group, -1)
+        self.group = (
+            as_expr(max(1, int(number))) if number is not None else -minimum(-self.group, -1)
+        )
         self.grouped = [_ceildiv(last, self.group), *self.domain[:-1], self.group]
         total: Expr = as_expr(1)
         for extent in self.grouped:

@@ -23,7 +23,6 @@ from tilelang.ir.expr import (
     StringImm,
     as_expr,
     call,
-    cast as _cast,
     const_value,
     constant,
     floordiv,
@@ -31,6 +30,9 @@ from tilelang.ir.expr import (
     maximum,
     minimum,
     select,
+)
+from tilelang.ir.expr import (
+    cast as _cast,
 )
 from tilelang.language.location import argument_span
 
@@ -45,7 +47,8 @@ def _floating(function: str, value: Any, position: int = 0) -> Expr:
     x = as_expr(value)
     if not x.dtype.is_float:
         raise DTypeError(
-            f"{function}: `{x}` is {x.dtype}, expected a float type", argument_span(position),
+            f"{function}: `{x}` is {x.dtype}, expected a float type",
+            argument_span(position),
             hint=f"cast it first: T.{function}(T.Cast('float32', {x}))",
         )
     return x
@@ -67,7 +70,13 @@ erf, exp, exp2, exp10 = _unary("erf"), _unary("exp"), _unary("exp2"), _unary("ex
 log, log1p, log2, log10 = _unary("log"), _unary("log1p"), _unary("log2"), _unary("log10")
 rsqrt = _unary("rsqrt", meaning="1 / sqrt(x); the dtype is kept.")
 sigmoid = _unary("sigmoid", meaning="1 / (1 + exp(-x)); the dtype is kept.")
-sin, sinh, sqrt, tan, tanh = _unary("sin"), _unary("sinh"), _unary("sqrt"), _unary("tan"), _unary("tanh")
+sin, sinh, sqrt, tan, tanh = (
+    _unary("sin"),
+    _unary("sinh"),
+    _unary("sqrt"),
+    _unary("tan"),
+    _unary("tanh"),
+)
 nearbyint = _unary("nearbyint", meaning="Nearest integer, ties to even; the dtype is kept.")
 __exp = _unary("__exp", "fast_exp", "Fast hardware approximation of exp.")
 __exp10 = _unary("__exp10", "fast_exp10", "Fast hardware approximation of 10**x.")
@@ -106,7 +115,11 @@ def round(x: Any, rounding_mode: str = "ties-to-even") -> Expr:
             argument_span("rounding_mode"),
         )
     value = as_expr(x)
-    return value if value.dtype.is_int else Call(ops[rounding_mode], (_floating("round", value),), value.dtype)
+    return (
+        value
+        if value.dtype.is_int
+        else Call(ops[rounding_mode], (_floating("round", value),), value.dtype)
+    )
 
 
 def abs(x: Any) -> Any:
@@ -134,7 +147,9 @@ hypot, nextafter = _binary_float("hypot"), _binary_float("nextafter")
 def ldexp(x: Any, exponent: Any) -> Expr:
     """x * 2**exponent."""
     value = _floating("ldexp", x)
-    return Call("ldexp", (value, _cast(exponent, DType("int32").with_lanes(value.dtype.lanes))), value.dtype)
+    return Call(
+        "ldexp", (value, _cast(exponent, DType("int32").with_lanes(value.dtype.lanes))), value.dtype
+    )
 
 
 def pow(x: Any, n: Any) -> Any:
@@ -209,7 +224,9 @@ isnan, isinf, isfinite = _predicate("isnan"), _predicate("isinf"), _predicate("i
 def _integer(name: str, x: Any) -> Expr:
     value = as_expr(x)
     if not value.dtype.is_int:
-        raise DTypeError(f"{name}: `{value}` is {value.dtype}, expected an integer type", argument_span(0))
+        raise DTypeError(
+            f"{name}: `{value}` is {value.dtype}, expected an integer type", argument_span(0)
+        )
     return value
 
 
@@ -233,7 +250,9 @@ def __ffs(x: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
 
 def __fns(mask: Any, base: Any, offset: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
     """Position of the `offset`-th one bit of a 32-bit mask from bit `base` on; 0xffffffff when there is none."""
-    return call("fns", _cast(mask, "uint32"), _cast(base, "uint32"), _cast(offset, "int32"), dtype="uint32")
+    return call(
+        "fns", _cast(mask, "uint32"), _cast(base, "uint32"), _cast(offset, "int32"), dtype="uint32"
+    )
 
 
 def infinity(dtype: Any) -> Expr:
@@ -244,7 +263,9 @@ def infinity(dtype: Any) -> Expr:
     """
     kind = DType(dtype)
     if not kind.is_float or kind.bits < 16:
-        raise DTypeError(f"infinity: {kind} has no infinity", argument_span(0), hint="use T.max_value(dtype)")
+        raise DTypeError(
+            f"infinity: {kind} has no infinity", argument_span(0), hint="use T.max_value(dtype)"
+        )
     return FloatImm(_math.inf, kind)
 
 
@@ -263,9 +284,7 @@ def Cast(dtype: Any, value: Any) -> Expr:
     return _cast(value, DType(dtype))
 
 
-def cast(
-    value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any = None
-) -> Expr:
+def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any = None) -> Expr:
     """`value` converted to `dtype`.
 
     Args:
@@ -280,7 +299,9 @@ def cast(
             raise ArgumentError("cast: round='rs' needs random bits", hint="rbits=T.rng_rand()")
         return call("cast_stochastic", value, _cast(rbits, "uint32"), dtype=kind)
     if round != "":
-        raise ArgumentError(f"cast: round is {round!r}, expected '' or 'rs'", argument_span("round"))
+        raise ArgumentError(
+            f"cast: round is {round!r}, expected '' or 'rs'", argument_span("round")
+        )
     if not sat and kind.is_float and kind.bits <= 8:
         return call("cast_no_saturation", value, dtype=kind)
     return _cast(value, kind)
@@ -309,7 +330,8 @@ _DIRECTIONS = ("rn", "rz", "ru", "rd")
 def _ieee(name: str, *values: Any, mode: str) -> Expr:
     if mode not in _DIRECTIONS:
         raise ArgumentError(
-            f"{name}: rounding_mode is {mode!r}, expected one of {', '.join(_DIRECTIONS)}", argument_span("rounding_mode")
+            f"{name}: rounding_mode is {mode!r}, expected one of {', '.join(_DIRECTIONS)}",
+            argument_span("rounding_mode"),
         )
     first = _floating(name, values[0])
     if first.dtype.element not in ("float32", "float64"):
@@ -435,7 +457,11 @@ def extract_lane(vector: Any, lane: int) -> Expr:
     value = as_expr(vector)
     if not 0 <= lane < value.dtype.lanes:
         raise ArgumentError(f"extract_lane: lane {lane} of a {value.dtype} value")
-    return value if value.dtype.lanes == 1 else call("extract_lane", value, lane, dtype=value.dtype.element)
+    return (
+        value
+        if value.dtype.lanes == 1
+        else call("extract_lane", value, lane, dtype=value.dtype.element)
+    )
 
 
 def Shuffle(vectors: Any, indices: Any) -> Expr:
@@ -452,7 +478,9 @@ def index_to_coordinates(index: Any, shape: Any) -> list[Any]:
     """Row-major decode of a linear index into one coordinate per axis."""
     coordinates = []
     for extent in reversed(list(shape)):
-        coordinates.append(floormod(index, extent) if isinstance(index, Operand) else index % extent)
+        coordinates.append(
+            floormod(index, extent) if isinstance(index, Operand) else index % extent
+        )
         index = floordiv(index, extent) if isinstance(index, Operand) else index // extent
     return coordinates[::-1]
 
@@ -475,4 +503,3 @@ def Broadcast(value: Any, lanes: int) -> Expr:
 def undef(dtype: Any = "float32") -> Expr:
     """A value that nobody may rely on."""
     return call("undef", dtype=dtype)
-

@@ -45,7 +45,8 @@ def evaluated_annotations(function: FunctionType, frame: FrameType | None) -> di
             out[name] = eval(value, function.__globals__, scope) if type(value) is str else value
         except NameError as error:
             raise LanguageError(
-                f"the annotation `{value}` of `{name}` cannot be evaluated: {error}", function_span(function),
+                f"the annotation `{value}` of `{name}` cannot be evaluated: {error}",
+                function_span(function),
                 hint="remove `from __future__ import annotations` from this file",
             ) from None
     return out
@@ -107,7 +108,9 @@ def _position(params: list[Any], buffer: Buffer) -> int:
 
 
 def _outputs(result: Any, builder: Builder, function: FunctionType) -> list[Buffer]:
-    values = list(result) if isinstance(result, (tuple, list)) else [] if result is None else [result]
+    values = (
+        list(result) if isinstance(result, (tuple, list)) else [] if result is None else [result]
+    )
     for value in values:
         if not any(value is b for b in builder.outputs):
             raise LanguageError(
@@ -117,20 +120,27 @@ def _outputs(result: Any, builder: Builder, function: FunctionType) -> list[Buff
     for buffer in builder.outputs:
         if not any(buffer is v for v in values):
             raise LanguageError(
-                f"`{buffer.name}` is made by T.empty but not returned", buffer.span,
+                f"`{buffer.name}` is made by T.empty but not returned",
+                buffer.span,
                 hint=f"return {buffer.name}, or use T.alloc_global for a workspace",
             )
     return values
 
 
 def _described(value: Any) -> str:
-    return f"the buffer `{value.name}`" if isinstance(value, Buffer) else f"{type(value).__name__} `{value}`"
+    return (
+        f"the buffer `{value.name}`"
+        if isinstance(value, Buffer)
+        else f"{type(value).__name__} `{value}`"
+    )
 
 
 @overload
 def prim_func(func: FunctionType, *, generator: bool = False) -> PrimFunc: ...
 @overload
-def prim_func(func: None = None, *, generator: bool = False) -> Callable[[FunctionType], PrimFunc]: ...
+def prim_func(
+    func: None = None, *, generator: bool = False
+) -> Callable[[FunctionType], PrimFunc]: ...
 def prim_func(func: Any = None, *, generator: bool = False) -> Any:
     """Make a PrimFunc of a Python function; with `generator=True`, something that makes one per call.
 
@@ -145,7 +155,9 @@ def prim_func(func: Any = None, *, generator: bool = False) -> Any:
 
 def _make(function: Any, generator: bool, frame: FrameType) -> Any:
     if not isinstance(function, FunctionType):
-        raise ArgumentTypeError(f"prim_func needs a function, got {type(function).__name__} {function!r}")
+        raise ArgumentTypeError(
+            f"prim_func needs a function, got {type(function).__name__} {function!r}"
+        )
     annotations = evaluated_annotations(function, frame)
     if generator:
         from tilelang.language.creator import PrimFuncCreator  # only this form needs it
@@ -164,7 +176,9 @@ def _make(function: Any, generator: bool, frame: FrameType) -> Any:
     for value in arguments.values():
         if value is not None:
             builder.add_parameter(value)
-    builder.on_annotate = lambda name, annotation, _: _annotated_parameter(builder, name, annotation)
+    builder.on_annotate = lambda name, annotation, _: _annotated_parameter(
+        builder, name, annotation
+    )
     with builder.active():
         made = trace(function, builder, arguments)
     order = {name: position for position, name in enumerate(arguments)}
@@ -174,7 +188,9 @@ def _make(function: Any, generator: bool, frame: FrameType) -> Any:
 def _in_signature_order(func: PrimFunc, order: Mapping[str, int]) -> PrimFunc:
     from tilelang.ir.node import replace
 
-    return replace(func, params=tuple(sorted(func.params, key=lambda p: order.get(p.name, len(order)))))
+    return replace(
+        func, params=tuple(sorted(func.params, key=lambda p: order.get(p.name, len(order))))
+    )
 
 
 def _body_annotated(function: FunctionType) -> set[str]:
@@ -207,8 +223,12 @@ def parameter_for(name: str, annotation: Any) -> Buffer | Var | None:
     """The IR parameter that a complete annotation stands for, named `name`; `None` for an incomplete one."""
     from tilelang.language.v2.annot import FuncAnnot, TIRAnnot
 
-    signature = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)])
-    annot = FuncAnnot.from_sig_annots(signature, {} if annotation is None else {name: annotation}).annots[name]
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    annot = FuncAnnot.from_sig_annots(
+        signature, {} if annotation is None else {name: annotation}
+    ).annots[name]
     if not isinstance(annot, TIRAnnot):
         return None
     data = annot.data
@@ -227,12 +247,20 @@ class Macro:
         self.__wrapped__ = function
         self.signature = inspect.signature(function)
         annotations = inspect.get_annotations(function)
-        self.references = {n for n, a in annotations.items() if a is Ref or (type(a) is str and a.split(".")[-1] in ("Ref", "Var")) or a is Var}
+        self.references = {
+            n
+            for n, a in annotations.items()
+            if a is Ref or (type(a) is str and a.split(".")[-1] in ("Ref", "Var")) or a is Var
+        }
         del frame
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: the instance comes first."""
-        return self if instance is None else lambda *args, **keywords: self(instance, *args, **keywords)
+        return (
+            self
+            if instance is None
+            else lambda *args, **keywords: self(instance, *args, **keywords)
+        )
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Trace the body into the kernel that is being traced.
@@ -245,7 +273,8 @@ class Macro:
             bound = self.signature.bind(*args, **keywords)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"{self.__name__}: {error}", notes=[Note(function_span(self.function), "defined here")]
+                f"{self.__name__}: {error}",
+                notes=[Note(function_span(self.function), "defined here")],
             ) from None
         bound.apply_defaults()
         rewritten = rewrite(self.function)
@@ -253,7 +282,9 @@ class Macro:
             positional, named = self._bind(builder, bound)
             return rewritten(builder, *positional, **named)
 
-    def _bind(self, builder: Builder, bound: inspect.BoundArguments) -> tuple[list[Any], dict[str, Any]]:
+    def _bind(
+        self, builder: Builder, bound: inspect.BoundArguments
+    ) -> tuple[list[Any], dict[str, Any]]:
         positional: list[Any] = []
         named: dict[str, Any] = {}
         for name, parameter in self.signature.parameters.items():
@@ -263,7 +294,11 @@ class Macro:
             elif parameter.kind is parameter.VAR_KEYWORD:
                 named.update({k: _by_value(builder, k, v) for k, v in value.items()})
             else:
-                made = make_reference(value, name) if name in self.references else _by_value(builder, name, value)
+                made = (
+                    make_reference(value, name)
+                    if name in self.references
+                    else _by_value(builder, name, value)
+                )
                 builder.bind_argument(name, made)
                 if parameter.kind is parameter.KEYWORD_ONLY:
                     named[name] = made

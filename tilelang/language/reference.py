@@ -29,7 +29,9 @@ class Reference(Operand):
 
     def as_load(self) -> Expr:
         if any(self.windows):
-            raise LanguageError(f"a reference to a slice of `{self.buffer.name}` is no value", hint="index it")
+            raise LanguageError(
+                f"a reference to a slice of `{self.buffer.name}` is no value", hint="index it"
+            )
         return BufferLoad(self.buffer, self.starts)
 
     def _indices(self, index: Any) -> tuple[Expr, ...]:
@@ -37,7 +39,9 @@ class Reference(Operand):
         if not any(self.windows):
             if len(given) == 1 and is_const(as_expr(given[0]), 0):
                 return self.starts
-            raise ArgumentError(f"a reference to one element of `{self.buffer.name}` is indexed with {index!r}")
+            raise ArgumentError(
+                f"a reference to one element of `{self.buffer.name}` is indexed with {index!r}"
+            )
         if len(given) != sum(self.windows):
             raise ArgumentError(
                 f"a window of `{self.buffer.name}` has {sum(self.windows)} axes, indexed with {len(given)}"
@@ -52,7 +56,10 @@ class Reference(Operand):
         from tilelang.language.builder import current  # the builder knows this class
 
         if any(self.windows):
-            raise LanguageError(f"a reference to a slice of `{self.buffer.name}` is assigned as a whole", hint="index it")
+            raise LanguageError(
+                f"a reference to a slice of `{self.buffer.name}` is assigned as a whole",
+                hint="index it",
+            )
         current().emit_store(self.buffer, self.starts, as_expr(value))
 
     def store_at(self, index: Any, value: Any) -> None:
@@ -74,10 +81,16 @@ def make_reference(value: Any, parameter: str) -> Any:
     if isinstance(value, Reference) or (isinstance(value, Buffer) and value.is_var):
         return value
     if isinstance(value, BufferLoad):
-        return Reference(value.buffer, tuple(as_expr(builder.once(i)) for i in value.indices), (False,) * len(value.indices))
+        return Reference(
+            value.buffer,
+            tuple(as_expr(builder.once(i)) for i in value.indices),
+            (False,) * len(value.indices),
+        )
     if isinstance(value, BufferRegion):
         starts = tuple(as_expr(builder.once(r.start)) for r in value.ranges)
-        return Reference(value.buffer, starts, tuple(not is_const(r.extent, 1) for r in value.ranges))
+        return Reference(
+            value.buffer, starts, tuple(not is_const(r.extent, 1) for r in value.ranges)
+        )
     raise ArgumentError(
         f"parameter `{parameter}` is a T.Ref: expected a T.alloc_var name, an element `buf[i]` or a slice, got {value!r}"
     )

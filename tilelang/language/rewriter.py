@@ -135,7 +135,11 @@ def _compile(function: FunctionType) -> tuple[CodeType, tuple[str, ...]]:
     maker = ast.FunctionDef(
         name="__make",
         args=ast.arguments(
-            posonlyargs=[], args=[ast.arg(arg=n) for n in free], kwonlyargs=[], kw_defaults=[], defaults=[]
+            posonlyargs=[],
+            args=[ast.arg(arg=n) for n in free],
+            kwonlyargs=[],
+            kw_defaults=[],
+            defaults=[],
         ),
         body=[definition, ast.Return(ast.Name(definition.name, ast.Load()))],
         decorator_list=[],
@@ -159,7 +163,17 @@ def _assigned_names(nodes: list[ast.stmt]) -> list[str]:
     stack: list[ast.AST] = list(reversed(nodes))
     while stack:
         node = stack.pop()
-        if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+        if isinstance(
+            node,
+            (
+                ast.FunctionDef,
+                ast.Lambda,
+                ast.ListComp,
+                ast.SetComp,
+                ast.DictComp,
+                ast.GeneratorExp,
+            ),
+        ):
             if isinstance(node, ast.FunctionDef):
                 found.setdefault(node.name)
             continue
@@ -172,7 +186,9 @@ def _assigned_names(nodes: list[ast.stmt]) -> list[str]:
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: SourceFunction) -> None:
         self.source = source
-        self.scoped_names: set[str] = set()  # bound in some block, so perhaps dead where they are read
+        self.scoped_names: set[str] = (
+            set()
+        )  # bound in some block, so perhaps dead where they are read
         self.parameters: set[str] = set()
         self.counter = 0
 
@@ -186,7 +202,10 @@ class _Rewriter(ast.NodeTransformer):
         self.parameters = {a.arg for a in every}
         body = self._block(node.body, is_function=True) or [ast.Pass()]
         bare = ast.arguments(
-            posonlyargs=[ast.arg(arg=BUILDER), *(ast.arg(arg=a.arg) for a in arguments.posonlyargs)],
+            posonlyargs=[
+                ast.arg(arg=BUILDER),
+                *(ast.arg(arg=a.arg) for a in arguments.posonlyargs),
+            ],
             args=[ast.arg(arg=a.arg) for a in arguments.args],
             vararg=ast.arg(arg=arguments.vararg.arg) if arguments.vararg else None,
             kwonlyargs=[ast.arg(arg=a.arg) for a in arguments.kwonlyargs],
@@ -241,7 +260,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         """A nested function stays Python; `@T.macro` reads its source by itself."""
         node.decorator_list = [self.visit(d) for d in node.decorator_list]
-        record = self._call("define", ast.Constant(node.name), ast.Name(node.name, ast.Load()), at=node)
+        record = self._call(
+            "define", ast.Constant(node.name), ast.Name(node.name, ast.Load()), at=node
+        )
         return [node, _located(ast.Expr(record), node)]
 
     def visit_Assign(self, node: ast.Assign) -> Any:
@@ -273,7 +294,8 @@ class _Rewriter(ast.NodeTransformer):
                 )
             case _:
                 raise NotCompilableError(
-                    f"`{ast.unparse(target)}` cannot be assigned in a kernel", self.source.span(target)
+                    f"`{ast.unparse(target)}` cannot be assigned in a kernel",
+                    self.source.span(target),
                 )
 
     def _unpack(self, target: ast.Tuple | ast.List, value: ast.expr, at: ast.AST) -> list[ast.stmt]:
@@ -281,7 +303,9 @@ class _Rewriter(ast.NodeTransformer):
         parts: list[ast.expr] = []
         for name, element in zip(names, target.elts):
             store = ast.Name(name, ast.Store())
-            parts.append(ast.Starred(store, ast.Store()) if isinstance(element, ast.Starred) else store)
+            parts.append(
+                ast.Starred(store, ast.Store()) if isinstance(element, ast.Starred) else store
+            )
         unpacked = self._call("unpack", value, at=at)
         out = [_located(ast.Assign([ast.Tuple(parts, ast.Store())], unpacked), at)]
         for name, element in zip(names, target.elts):
@@ -311,7 +335,9 @@ class _Rewriter(ast.NodeTransformer):
                 call = self._call("augment_store", base, index, symbol, value, at=target)
                 return _located(ast.Expr(call), node)
             case _:
-                return self._assign(node.target, value, node)  # raises: attributes are not assignable
+                return self._assign(
+                    node.target, value, node
+                )  # raises: attributes are not assignable
 
     def visit_If(self, node: ast.If) -> Any:
         name = self._temporary()
@@ -351,7 +377,9 @@ class _Rewriter(ast.NodeTransformer):
         iterable = self._iterable(node.iter)
         name = self._temporary()
         loop = self._call("for_", iterable, at=node.iter)
-        first = self._assign(node.target, _located(ast.Name(name, ast.Load()), node.target), node.target)
+        first = self._assign(
+            node.target, _located(ast.Name(name, ast.Load()), node.target), node.target
+        )
         first = [*first, *self._mark_loop_variables(node.target)]
         made = ast.For(ast.Name(name, ast.Store()), loop, first + self._block(node.body), [])
         return [_located(made, node), *self._end_of_block(names, node)]
@@ -363,8 +391,14 @@ class _Rewriter(ast.NodeTransformer):
 
     def _iterable(self, node: ast.expr) -> ast.expr:
         """`range(...)` in a `for` is a serial loop whose bounds may be symbolic."""
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-            made = self._call("range_", self.visit(node.func), *(self.visit(a) for a in node.args), at=node)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "range"
+        ):
+            made = self._call(
+                "range_", self.visit(node.func), *(self.visit(a) for a in node.args), at=node
+            )
             made.keywords = [ast.keyword(k.arg, self.visit(k.value)) for k in node.keywords]
             return made
         return self.visit(node)
@@ -397,13 +431,17 @@ class _Rewriter(ast.NodeTransformer):
         return _located(ast.If(self._call(method, at=at), [_located(python, at)], []), at)
 
     def visit_Return(self, node: ast.Return) -> Any:
-        value = self.visit(node.value) if node.value is not None else _located(ast.Constant(None), node)
+        value = (
+            self.visit(node.value) if node.value is not None else _located(ast.Constant(None), node)
+        )
         return _located(ast.Return(self._call("return_", value, at=node)), node)
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         if isinstance(node.value, ast.Constant):
             return []
-        return _located(ast.Expr(self._call("expression", self.visit(node.value), at=node.value)), node)
+        return _located(
+            ast.Expr(self._call("expression", self.visit(node.value), at=node.value)), node
+        )
 
     def visit_Assert(self, node: ast.Assert) -> Any:
         message = self.visit(node.msg) if node.msg is not None else ast.Constant("")
@@ -427,7 +465,10 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Slice(self, node: ast.Slice) -> ast.expr:
         """`a:b` outside a subscript's own position must be spelled `slice(a, b)`."""
-        parts = [self.visit(p) if p is not None else ast.Constant(None) for p in (node.lower, node.upper, node.step)]
+        parts = [
+            self.visit(p) if p is not None else ast.Constant(None)
+            for p in (node.lower, node.upper, node.step)
+        ]
         return self._call("slice_", *parts, at=node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
@@ -461,12 +502,18 @@ class _Rewriter(ast.NodeTransformer):
         first = _located(ast.Compare(left, [ops[0]], [middle]), at)
         more = self._chain(_located(ast.Name(name, ast.Load()), at), ops[1:], rest[1:], at)
         body = self._call("and_", first, self._lambda(more), at=at)
-        one = ast.arguments(posonlyargs=[], args=[ast.arg(arg=name)], kwonlyargs=[], kw_defaults=[], defaults=[])
+        one = ast.arguments(
+            posonlyargs=[], args=[ast.arg(arg=name)], kwonlyargs=[], kw_defaults=[], defaults=[]
+        )
         function = _located(ast.Lambda(one, body), at)
         return _located(ast.Call(function, [self._call("once", rest[0], at=at)], []), at)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        parts = self.visit(node.test), self._lambda(self.visit(node.body)), self._lambda(self.visit(node.orelse))
+        parts = (
+            self.visit(node.test),
+            self._lambda(self.visit(node.body)),
+            self._lambda(self.visit(node.orelse)),
+        )
         return self._call("if_expression", *parts, at=node)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, DTypeError, ScopeError, caller_span
+from tilelang.ir import stmt as _stmt
 from tilelang.ir.buffer import FRAGMENT, Buffer
 from tilelang.ir.dtype import dtype as DType
 from tilelang.ir.expr import (
@@ -23,7 +24,6 @@ from tilelang.ir.expr import (
     call,
     cast,
 )
-from tilelang.ir import stmt as _stmt
 from tilelang.ir.stmt import Evaluate
 from tilelang.language.builder import current, emit
 from tilelang.language.location import argument_span
@@ -150,7 +150,9 @@ def shfl_sync(value: Any, srcLane: Any, width: int = 32, mask: Any = None) -> Ex
     return _shuffle("shfl", value, srcLane, width, mask)
 
 
-def tvm_warp_shuffle(mask: Any, value: Any, lane: Any, width: int = 32, warp_size: int = 32) -> Expr:
+def tvm_warp_shuffle(
+    mask: Any, value: Any, lane: Any, width: int = 32, warp_size: int = 32
+) -> Expr:
     """The value of lane `lane` (argument order of the low-level form)."""
     del warp_size
     return _shuffle("shfl", value, lane, width, mask)
@@ -236,7 +238,10 @@ def memory_order(name: str | None, allowed: tuple[str, ...] = tuple(MEMORY_ORDER
     """
     order = "relaxed" if name is None else name
     if order not in allowed:
-        raise ArgumentError(f"memory_order is {order!r}, expected one of {', '.join(allowed)}", argument_span("memory_order"))
+        raise ArgumentError(
+            f"memory_order is {order!r}, expected one of {', '.join(allowed)}",
+            argument_span("memory_order"),
+        )
     return as_expr(MEMORY_ORDERS[order])
 
 
@@ -244,12 +249,16 @@ def element(function: str, place: Any) -> BufferLoad:
     """The one element of global or shared memory that an atomic works on."""
     if isinstance(place, Reference):
         place = place.as_load()
-    if isinstance(place, BufferRegion) and all(int(e) == 1 for e in place.extents if isinstance(e, Expr)):
+    if isinstance(place, BufferRegion) and all(
+        int(e) == 1 for e in place.extents if isinstance(e, Expr)
+    ):
         place = place.as_load()
     if isinstance(place, Buffer) and place.num_elements == 1:
         place = place.load(*[0] * place.ndim)
     if not isinstance(place, BufferLoad):
-        raise ArgumentTypeError(f"{function}: expected an element such as `C[i, j]`, got {place!r}", argument_span(0))
+        raise ArgumentTypeError(
+            f"{function}: expected an element such as `C[i, j]`, got {place!r}", argument_span(0)
+        )
     if place.buffer.scope() == FRAGMENT or place.buffer.is_var:
         raise ScopeError(
             f"{function}: `{place.buffer.name}` is a {place.buffer.scope().removeprefix('local.')}; atomics work on global and shared memory",
@@ -258,7 +267,9 @@ def element(function: str, place: Any) -> BufferLoad:
     return place
 
 
-def atomic_element(op: str, dst: Any, value: Any, order: str | None, return_prev: bool) -> Expr | None:
+def atomic_element(
+    op: str, dst: Any, value: Any, order: str | None, return_prev: bool
+) -> Expr | None:
     """`dst = dst op value` in one step; gives the value before when asked."""
     place = element(f"atomic_{op}", dst)
     kind = place.buffer.dtype
@@ -280,7 +291,9 @@ def _vector_add(lanes: int, dst: Any, value: Any, return_prev: bool) -> Expr | N
     place, source = element(f"atomic_addx{lanes}", dst), as_expr(value)
     kind = place.buffer.dtype
     if not kind.is_float:
-        raise DTypeError(f"atomic_addx{lanes}: {kind} elements, expected a float type", argument_span(0))
+        raise DTypeError(
+            f"atomic_addx{lanes}: {kind} elements, expected a float type", argument_span(0)
+        )
     values = [source]
     if isinstance(source, BufferLoad) and source.dtype.lanes == 1:
         *outer, last = source.indices
@@ -288,7 +301,9 @@ def _vector_add(lanes: int, dst: Any, value: Any, return_prev: bool) -> Expr | N
     elif source.dtype.lanes == lanes:
         values = [call("extract_lane", source, k, dtype=source.dtype.element) for k in range(lanes)]
     if len(values) != lanes:
-        raise ArgumentTypeError(f"atomic_addx{lanes}: value must name the first of {lanes} elements, got `{source}`")
+        raise ArgumentTypeError(
+            f"atomic_addx{lanes}: value must name the first of {lanes} elements, got `{source}`"
+        )
     *outer, last = place.indices
     olds = []
     for k, part in enumerate(values):
@@ -323,7 +338,9 @@ def atomic_store(dst: Any, src: Any, memory_order: str = "seq_cst") -> None:
     place = element("atomic_store", dst)
     order = _order(memory_order, ("relaxed", "release", "seq_cst"))
     kind = place.buffer.dtype
-    emit(Evaluate(Call("atomic_store", (place, cast(src, kind), order), HANDLE), span=caller_span()))
+    emit(
+        Evaluate(Call("atomic_store", (place, cast(src, kind), order), HANDLE), span=caller_span())
+    )
 
 
 _order = memory_order  # a parameter of the functions above hides the name
@@ -345,7 +362,11 @@ def call_pure_extern(dtype: Any, name: str, *args: Any) -> Expr:
 def call_intrin(dtype: Any, name: str, *args: Any) -> Expr:
     """The operation `name` of the IR."""
     text = getattr(name, "name", name)
-    return Call(str(text).removeprefix("tir.").removeprefix("tl."), tuple(map(external_argument, args)), DType(dtype))
+    return Call(
+        str(text).removeprefix("tir.").removeprefix("tl."),
+        tuple(map(external_argument, args)),
+        DType(dtype),
+    )
 
 
 def external_argument(value: Any) -> Expr:
@@ -363,22 +384,40 @@ def address_of(place: Any) -> Expr:
     if isinstance(place, BufferRegion):
         place = BufferLoad(place.buffer, place.starts)
     if not isinstance(place, BufferLoad):
-        raise ArgumentTypeError(f"address_of: expected an element such as `A[i]`, got {place!r}", argument_span(0))
+        raise ArgumentTypeError(
+            f"address_of: expected an element such as `A[i]`, got {place!r}", argument_span(0)
+        )
     return Call("address_of", (place,), HANDLE)
 
 
 def access_ptr(
-    base: Any, access_type: str = "r", *extents: Any, offset: Any = 0, extent: Any = None, ignore_last_ndim: int = 0
+    base: Any,
+    access_type: str = "r",
+    *extents: Any,
+    offset: Any = 0,
+    extent: Any = None,
+    ignore_last_ndim: int = 0,
 ) -> Expr:
     """Pointer to a tile operand for an external call that reads (`r`), writes (`w`) or both (`rw`) it."""
     if access_type not in ("r", "w", "rw"):
-        raise ArgumentError(f"access_ptr: access_type is {access_type!r}, expected 'r', 'w' or 'rw'", argument_span(1))
-    del extents, extent, ignore_last_ndim  # how much is touched matters to targets that order memory
+        raise ArgumentError(
+            f"access_ptr: access_type is {access_type!r}, expected 'r', 'w' or 'rw'",
+            argument_span(1),
+        )
+    del (
+        extents,
+        extent,
+        ignore_last_ndim,
+    )  # how much is touched matters to targets that order memory
     pointer = address_of(base)
     place = pointer.args[0] if isinstance(pointer, Call) else None
     assert isinstance(place, BufferLoad)
     *outer, last = place.indices
-    return Call("access_ptr", (BufferLoad(place.buffer, (*outer, last + offset)), StringImm(access_type)), HANDLE)
+    return Call(
+        "access_ptr",
+        (BufferLoad(place.buffer, (*outer, last + offset)), StringImm(access_type)),
+        HANDLE,
+    )
 
 
 def evaluate(value: Any) -> None:
@@ -389,7 +428,12 @@ def evaluate(value: Any) -> None:
 def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int = 0) -> None:
     """Print a value with the block and thread that has it, or all elements of a buffer once; `msg` goes first."""
     if isinstance(obj, Buffer) and not obj.is_var:
-        emit(Evaluate(Call("print_buffer", (address_of(obj), StringImm(msg)), DType(_VOID)), span=caller_span()))
+        emit(
+            Evaluate(
+                Call("print_buffer", (address_of(obj), StringImm(msg)), DType(_VOID)),
+                span=caller_span(),
+            )
+        )
         return
     del warp_group_id, warp_id  # one thread of the block prints a buffer; which one does not show
     if obj is None:
@@ -399,7 +443,12 @@ def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int =
     if isinstance(value, StringImm):
         _do("print_message", StringImm(msg + value.value))
         return
-    emit(Evaluate(Call("print_value", (value, StringImm(msg), StringImm(str(value))), DType(_VOID)), span=caller_span()))
+    emit(
+        Evaluate(
+            Call("print_value", (value, StringImm(msg), StringImm(str(value))), DType(_VOID)),
+            span=caller_span(),
+        )
+    )
 
 
 def device_assert(condition: Any, msg: str = "", no_stack_info: bool = False) -> None:
@@ -421,12 +470,25 @@ _GENERATORS = ("curandStatePhilox4_32_10_t", "curandStateXORWOW_t", "curandState
 def rng_init(seed: Any, seq: Any = None, off: Any = 0, generator: str = _GENERATORS[0]) -> None:
     """Start this thread's random numbers; by default each thread of the grid has its own sequence."""
     if generator not in _GENERATORS:
-        raise ArgumentError(f"rng_init: generator is {generator!r}, expected one of {', '.join(_GENERATORS)}", argument_span("generator"))
+        raise ArgumentError(
+            f"rng_init: generator is {generator!r}, expected one of {', '.join(_GENERATORS)}",
+            argument_span("generator"),
+        )
     if seq is None:
-        from tilelang.language.kernel import get_block_binding, get_thread_binding, get_thread_extent
+        from tilelang.language.kernel import (
+            get_block_binding,
+            get_thread_binding,
+            get_thread_extent,
+        )
 
         seq = get_thread_binding() + get_block_binding() * get_thread_extent()
-    _do("rng_init", cast(seed, "uint64"), cast(seq, "uint64"), cast(off, "uint64"), StringImm(generator))
+    _do(
+        "rng_init",
+        cast(seed, "uint64"),
+        cast(seq, "uint64"),
+        cast(off, "uint64"),
+        StringImm(generator),
+    )
 
 
 def rng_rand() -> Expr:
@@ -437,9 +499,14 @@ def rng_rand() -> Expr:
 def rng_rand_float(bit: int = 32, dist: str = "uniform") -> Expr:
     """The next random float of `bit` bits: `uniform` in (0, 1] or `normal` (mean 0, deviation 1)."""
     if dist not in ("uniform", "normal"):
-        raise ArgumentError(f"rng_rand_float: dist is {dist!r}, expected 'uniform' or 'normal'", argument_span("dist"))
+        raise ArgumentError(
+            f"rng_rand_float: dist is {dist!r}, expected 'uniform' or 'normal'",
+            argument_span("dist"),
+        )
     if bit not in (32, 64):
-        raise ArgumentError(f"rng_rand_float: bit is {bit!r}, expected 32 or 64", argument_span("bit"))
+        raise ArgumentError(
+            f"rng_rand_float: bit is {bit!r}, expected 32 or 64", argument_span("bit")
+        )
     return call("rng_rand_float", StringImm(dist), dtype=f"float{bit}")
 
 
@@ -466,9 +533,13 @@ def dp4a(A: Any, B: Any, C: Any) -> None:
         DTypeError: for other dtypes.
     """
     places = [_first(v) for v in (A, B, C)]
-    for name, place, expected in zip("ABC", places, (("int8", "uint8"), ("int8", "uint8"), ("int32", "uint32"))):
+    for name, place, expected in zip(
+        "ABC", places, (("int8", "uint8"), ("int8", "uint8"), ("int32", "uint32"))
+    ):
         if place.buffer.dtype not in expected:
-            raise DTypeError(f"dp4a: {name} is {place.buffer.dtype}, expected {' or '.join(expected)}")
+            raise DTypeError(
+                f"dp4a: {name} is {place.buffer.dtype}, expected {' or '.join(expected)}"
+            )
     a, b, c = places
     total: Expr = c
     for k in range(4):
@@ -489,5 +560,3 @@ def _first(value: Any) -> BufferLoad:
 def _next(place: BufferLoad, k: int) -> BufferLoad:
     *outer, last = place.indices
     return BufferLoad(place.buffer, (*outer, last + k))
-
-

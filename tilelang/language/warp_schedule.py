@@ -39,7 +39,12 @@ class WSRole:
     def __init__(self, name: str, *, warps_lo: int, warps_hi: int, max_nreg: int = 0) -> None:
         if not 0 <= warps_lo < warps_hi:
             raise ArgumentError(f"WSRole {name!r}: warps {warps_lo} to {warps_hi} are no range")
-        for field, value in (("name", name), ("warps_lo", warps_lo), ("warps_hi", warps_hi), ("max_nreg", max_nreg)):
+        for field, value in (
+            ("name", name),
+            ("warps_lo", warps_lo),
+            ("warps_hi", warps_hi),
+            ("max_nreg", max_nreg),
+        ):
             object.__setattr__(self, field, value)
 
 
@@ -109,15 +114,21 @@ class WSSchedule:
 
     def __post_init__(self) -> None:
         if self.num_warps <= 0 or self.num_warps % 4:
-            raise ArgumentError(f"WSSchedule: num_warps is {self.num_warps}, expected a multiple of 4")
+            raise ArgumentError(
+                f"WSSchedule: num_warps is {self.num_warps}, expected a multiple of 4"
+            )
         for role in self.roles:
             if role.warps_hi > self.num_warps:
-                raise ArgumentError(f"WSSchedule: role {role.name!r} ends at warp {role.warps_hi} of {self.num_warps}")
+                raise ArgumentError(
+                    f"WSSchedule: role {role.name!r} ends at warp {role.warps_hi} of {self.num_warps}"
+                )
         names = {role.name for role in self.roles}
         for scope in self.scopes:
             unknown = [name for name in scope.bodies if name not in names]
             if unknown:
-                raise ArgumentError(f"WSSchedule: scope {scope.id!r} speaks of role {unknown[0]!r}, which does not exist")
+                raise ArgumentError(
+                    f"WSSchedule: scope {scope.id!r} speaks of role {unknown[0]!r}, which does not exist"
+                )
 
 
 def annotate_ws_schedule(schedule: WSSchedule) -> None:

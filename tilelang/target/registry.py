@@ -17,7 +17,9 @@ def unknown_target(kind: str) -> TargetError:
     """The error for a kind that has no row."""
     near = difflib.get_close_matches(kind, [*TARGETS, "auto"], n=1)
     hint = f"did you mean {near[0]!r}?" if near else "target='auto' takes what this machine has"
-    return TargetError(f"unknown target {kind!r}; this build has {', '.join(sorted(TARGETS))}", hint=hint)
+    return TargetError(
+        f"unknown target {kind!r}; this build has {', '.join(sorted(TARGETS))}", hint=hint
+    )
 
 
 def determine_target(target: Any = "auto", return_object: bool = True) -> Any:

@@ -65,7 +65,10 @@ class Target:
             self.kind, self.options = spec.kind, spec.options
             return
         kind, options = _parse(spec)
-        from tilelang.target.registry import TARGETS, unknown_target  # rows are built on this module
+        from tilelang.target.registry import (  # rows are built on this module
+            TARGETS,
+            unknown_target,
+        )
 
         if kind not in TARGETS:
             raise unknown_target(kind)
@@ -85,7 +88,9 @@ class Target:
 
     def with_options(self, **options: Any) -> Target:
         """A copy with more options."""
-        return Target({"kind": self.kind, **dict(self.options), **{k: str(v) for k, v in options.items()}})
+        return Target(
+            {"kind": self.kind, **dict(self.options), **{k: str(v) for k, v in options.items()}}
+        )
 
     @property
     def arch(self) -> str | None:
@@ -146,7 +151,9 @@ def _parse(spec: Any) -> tuple[str, dict[str, str]]:
         options = {str(k): _option_text(v) for k, v in spec.items()}
         return options.pop("kind", ""), options
     if not isinstance(spec, str):
-        raise TargetError(f"a target is a string, a dict or a Target, got {type(spec).__name__} {spec!r}")
+        raise TargetError(
+            f"a target is a string, a dict or a Target, got {type(spec).__name__} {spec!r}"
+        )
     if spec.lstrip().startswith("{"):
         import json
 
@@ -156,7 +163,9 @@ def _parse(spec: Any) -> tuple[str, dict[str, str]]:
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or not equals:
-            raise TargetError(f"target {spec!r}: {word!r} is no option", hint="options are written -name=value")
+            raise TargetError(
+                f"target {spec!r}: {word!r} is no option", hint="options are written -name=value"
+            )
         options[name] = value
     return kind, options
 

@@ -110,7 +110,8 @@ def normalize(configs: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
         if member is None:
             near = difflib.get_close_matches(text, _BY_VALUE, n=1)
             raise ConfigError(
-                f"unknown pass configuration key {text!r}", hint=f"did you mean {near[0]!r}?" if near else None
+                f"unknown pass configuration key {text!r}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
             )
         out[member] = value
     return dict(sorted(out.items(), key=lambda item: item[0].value))

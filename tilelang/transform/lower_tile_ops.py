@@ -10,14 +10,25 @@ from tilelang.errors import Span
 from tilelang.ir import annotation as keys
 from tilelang.ir.annotation import REDUCER, SAFE_VALUE
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import BufferLoad, Call, Expr, StringImm, Var, as_expr, cast
+from tilelang.ir.expr import (
+    BufferLoad,
+    Call,
+    Expr,
+    StringImm,
+    Var,
+    as_expr,
+    cast,
+    logical_not,
+)
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.reduction import combine_any
 from tilelang.ir.stmt import (
     Allocate,
+    Assert,
     Attr,
     Bind,
+    Break,
     BufferStore,
     Evaluate,
     For,
@@ -26,6 +37,7 @@ from tilelang.ir.stmt import (
     LoopKind,
     Seq,
     Stmt,
+    While,
     seq,
 )
 from tilelang.ir.tile import TileOp

@@ -65,7 +65,9 @@ def run(func: PrimFunc, context: PassContext) -> PrimFunc:
     for number, entry in enumerate(passes_for(context), 1):
         started = time.perf_counter()
         func = entry.load()(func, context)
-        context.timings[entry.name] = context.timings.get(entry.name, 0.0) + time.perf_counter() - started
+        context.timings[entry.name] = (
+            context.timings.get(entry.name, 0.0) + time.perf_counter() - started
+        )
         _dump(dump, number, entry.name, func)
         if env.TILELANG_VERIFY:
             _verify(func, entry)

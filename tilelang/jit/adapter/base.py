@@ -28,7 +28,9 @@ def legalize_result_idx(result_idx: Any, num_params: int) -> list[int]:
         if not isinstance(position, int) or isinstance(position, bool):
             raise _ResultIndexError(f"out_idx contains {position!r}, expected ints")
         if not -num_params <= position < num_params:
-            raise ArgumentError(f"out_idx {position} is outside the {num_params} parameters of the kernel")
+            raise ArgumentError(
+                f"out_idx {position} is outside the {num_params} parameters of the kernel"
+            )
         out.append(position % num_params)
     if len(set(out)) != len(out):
         raise ArgumentError(f"out_idx {result_idx!r} names a parameter twice")

@@ -71,7 +71,9 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
     ) -> None:
         super().__init__(func_or_mod, params, result_idx)
         func = as_prim_func(func_or_mod)
-        self.ir_module = func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
+        self.ir_module = (
+            func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
+        )
         self.target = determine_target(target)
         self.host_mod = host_mod
         self.device_mod = device_mod
@@ -92,7 +94,9 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         if self.device_kernel_source is None:
             raise ArgumentError("TVMFFIKernelAdapter needs a library or the kernel's source")
         configs = merged_configs(func, self.pass_configs)
-        return build(func, self.device_kernel_source, compile_flags(func, configs, self.compile_flags))
+        return build(
+            func, self.device_kernel_source, compile_flags(func, configs, self.compile_flags)
+        )
 
     def _convert_torch_func(self, func: PrimFunc, executable: Executable) -> Callable[..., Any]:
         """What users call; without outputs it is the entry point itself, so a call costs nothing more."""
