@@ -51,7 +51,7 @@ def main():
     for count in (blocks, 7, 1000):  # 1000: more blocks than tiles
         for group_size in (1, 3, 8):
             result = persistent_matmul(M, N, K, count, group_size=group_size)(A, B)
-            name = f"persistent_matmul {count} blocks"
+            name = f"persistent_matmul {count} blocks, groups of {group_size},"
             cases.check(name, result, A.double() @ B.double(), cases.matmul_tolerance)
     return cases.status
 

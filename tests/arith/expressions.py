@@ -76,6 +76,54 @@ def integers(max_leaves: int = 12) -> st.SearchStrategy[Any]:
     return st.recursive(leaves(), _grown, max_leaves=max_leaves)
 
 
+MIXED = [Var(f"{kind}_var", kind) for kind in ("uint8", "uint32", "int8", "int64")]
+MIXED_RANGES = dict(zip(MIXED, [(0, 255), (0, 2**32 - 1), (-128, 127), (-(2**40), 2**40)]))
+
+
+def mixed_types(max_leaves: int = 10) -> st.SearchStrategy[Any]:
+    """Expressions of several integer types; unsigned arithmetic wraps, casts go everywhere.
+
+    Signed arithmetic must not overflow, so sums and products are made of unsigned values alone.
+    """
+    kinds = st.sampled_from([var.dtype for var in MIXED])
+    leaf = st.sampled_from(MIXED) | st.builds(ir.constant, st.integers(0, 100), kinds)
+    return st.recursive(leaf, _grown_mixed, max_leaves=max_leaves)
+
+
+def _grown_mixed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    kinds = st.sampled_from([var.dtype for var in MIXED])
+    any_sign = st.sampled_from([ir.Min, ir.Max, ir.BitAnd, ir.BitOr, ir.BitXor, *DIVISIONS])
+    unsigned = st.sampled_from([ir.Add, ir.Sub, ir.Mul])
+
+    def operation(kind: Any, a: Any, b: Any) -> Any:
+        typ = ir.dtype("uint32") if kind in (ir.Add, ir.Sub, ir.Mul) else a.dtype
+        return kind(_as_type(a, typ), _as_type(b, typ))
+
+    return st.one_of(
+        st.builds(operation, unsigned, inner, inner),
+        st.builds(operation, any_sign, inner, inner),
+        st.builds(_as_type, inner, kinds),
+        st.builds(lambda c, a, b: ir.Select(c, a, _as_type(b, a.dtype)),
+                  st.builds(operation, st.sampled_from(COMPARISONS), inner, inner), inner, inner),
+    )  # fmt: skip
+
+
+def _as_type(value: Any, kind: Any) -> Any:
+    return value if value.dtype == kind else ir.Cast(value, kind)
+
+
+def mixed_environments(count: int = 24) -> Iterator[dict[Var, int]]:
+    """Corners of `MIXED_RANGES`, and values next to powers of two."""
+    for number in range(count):
+        near = [(1 << number * 3 % 41) - number % 2, -(1 << number * 2 % 40)]
+        env = {var: ends[number >> i & 1] for i, (var, ends) in enumerate(MIXED_RANGES.items())}
+        if number >= 16:
+            env = {
+                var: near[number % 2] % (hi - lo + 1) + lo for var, (lo, hi) in MIXED_RANGES.items()
+            }
+        yield env
+
+
 def analyzer() -> Analyzer:
     """One that knows `RANGES`."""
     made = Analyzer()
@@ -88,11 +136,13 @@ def environments(count: int = 24) -> Iterator[dict[Var, int]]:
     """The corners of `RANGES` and points between, the same ones each time."""
     for number in range(count):
         yield {
-            var: (lo, hi)[number >> i & 1]
-            if number < 16
-            else lo + (number * (3 + 2 * i)) % (hi - lo + 1)
-            for i, (var, (lo, hi)) in enumerate(RANGES.items())
+            var: ends[number >> i & 1] if number < 16 else _between(ends, number * (3 + 2 * i))
+            for i, (var, ends) in enumerate(RANGES.items())
         }
+
+
+def _between(ends: tuple[int, int], step: int) -> int:
+    return ends[0] + step % (ends[1] - ends[0] + 1)
 
 
 def value(expr: Any, env: dict[Var, int]) -> Any:

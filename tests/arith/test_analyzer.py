@@ -5,7 +5,18 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.arith.expressions import analyzer, conditions, environments, integers, leaves, value
+from tests.arith.expressions import (
+    MIXED_RANGES,
+    analyzer,
+    conditions,
+    environments,
+    integers,
+    leaves,
+    mixed_environments,
+    mixed_types,
+    value,
+)
+from tilelang.arith import Analyzer
 from tilelang.ir.equality import structural_equal
 from tilelang.ir.expr import IntImm
 
@@ -39,6 +50,22 @@ def test_simplifying_twice_changes_nothing_more(expr):
     once = an.simplify(expr)
     assert an.simplify(once) is once
     assert analyzer().simplify(once) is once
+
+
+@EXAMPLES
+@given(mixed_types(), st.booleans())
+def test_types_that_wrap_keep_their_value(expr, is_bounded):
+    an = Analyzer()
+    for var, (lo, hi) in MIXED_RANGES.items():
+        if is_bounded:
+            an.bind(var, lo, hi)
+    made, (lo, hi), (step, rest) = an.simplify(expr), an.bounds(expr), an.modular(expr)
+    for env in mixed_environments():
+        number = value(expr, env)
+        if number is not None:
+            assert value(made, env) == number, (expr, made, env)
+            assert (lo is None or lo <= number) and (hi is None or number <= hi), (expr, lo, hi)
+            assert number == rest if step == 0 else number % step == rest, (expr, step, rest)
 
 
 @EXAMPLES

@@ -484,3 +484,29 @@ def test_each_parallel_iteration_belongs_to_one_thread(limit: int) -> None:
     expected = np.arange(limit)[:, None] * 10 + np.arange(2)[None, :]
     np.testing.assert_array_equal(out["B"][:limit], expected)
     assert (out["B"][limit:] == -1).all()
+
+
+@pytest.mark.parametrize("limit", [5, N])
+def test_a_thread_may_return(limit: int) -> None:
+    @T.prim_func
+    def k(A: T.Tensor((N,), I32), B: T.Tensor((N,), I32)):
+        with T.Kernel(1, threads=N):
+            tx = T.get_thread_binding()
+            S = T.alloc_shared((N,), I32)
+            S[tx] = A[tx]
+            B[tx] = 1
+            if tx >= limit:
+                T.thread_return()
+            T.sync_threads()
+            B[tx] = 2 + S[N - 1 - tx]
+            for i in T.serial(10):
+                if i * 100 > A[tx]:
+                    B[tx] = B[tx] + i
+                    T.thread_return()
+            B[tx] = 3
+
+    A = ints(N)
+    out = result(spread(k), A=A, B=np.zeros(N, np.int32))["B"]
+    steps = A // 100 + 1
+    expected = np.where(steps < 10, 2 + A[::-1] + steps, 3)
+    np.testing.assert_array_equal(out, np.where(np.arange(N) < limit, expected, 1))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from tilelang.arith.analyzer import Analyzer
 from tilelang.ir.expr import Call, Expr, IntImm, is_const
 from tilelang.ir.node import replace
+from tilelang.ir.ops import has_side_effect
 from tilelang.ir.stmt import (
     Assert,
     Attr,
@@ -82,7 +83,7 @@ class _StmtSimplifier(Mutator):
         with self.an.scope():
             self.an.bind_range(node.var, start, extent)
             body = self.mutate(node.body)
-        if is_empty(body) and not node.annotations:
+        if is_empty(body) and not (has_side_effect(start) or has_side_effect(extent)):
             return None
         annotations = self._mutate_value(node.annotations)
         return self._changed(
@@ -109,7 +110,9 @@ class _StmtSimplifier(Mutator):
         if else_body is not None:
             with self.an.constraint(condition, holds=False):
                 else_body = self.mutate(else_body)
-            else_body = None if is_empty(else_body) and not is_empty(node.else_body) else else_body
+            else_body = None if is_empty(else_body) else else_body
+        if is_empty(then_body) and else_body is None and not has_side_effect(condition):
+            return None
         return self._changed(node, condition=condition, then_body=then_body, else_body=else_body)
 
     def mutate_While(self, node: While) -> Any:

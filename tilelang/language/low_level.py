@@ -1,9 +1,8 @@
-"""Statements and frames below the kernel language: hand-written IR, one node at a time.
+"""Storage and pointers below the kernel language: hand-written IR, one node at a time.
 
-Everyday kernels do not need these. They are the names under which programs written for the script form
-of other compilers state allocations, bindings, blocks and launches; each makes the node that the
-kernel language would make. Frames are for `with`; those that only name something (`allocate`) may
-also stand alone, for the rest of the block.
+Everyday kernels do not need these. They are the names under which low-level programs state buffers,
+allocations, stores and pointers; each makes the node that the kernel language would make. Blocks,
+bindings, branches and launches of that kind are in `frames.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, LanguageError, ShapeError, caller_span
+from tilelang.errors import ArgumentError, ArgumentTypeError, ShapeError, caller_span
 from tilelang.ir.buffer import GLOBAL, Buffer, Extent
 from tilelang.ir.dtype import dtype as DType
 from tilelang.ir.expr import (
@@ -25,13 +24,13 @@ from tilelang.ir.expr import (
     Var,
     as_condition,
     as_expr,
-    cast,
+    call,
     const_value,
     is_const,
 )
-from tilelang.ir.stmt import Allocate, Bind, Evaluate, If, Seq, While
+from tilelang.ir.stmt import Allocate, If
 from tilelang.language.allocate import alloc_global, alloc_local, alloc_shared
-from tilelang.language.builder import Block, Builder, Scope, current, emit
+from tilelang.language.builder import current
 from tilelang.language.location import argument_span
 
 # -- stores --------------------------------------------------------------------------------------
@@ -226,193 +225,75 @@ def _owner_of(pointer: Var) -> Buffer | None:
     return next((b for b in known if b.data is pointer), None)
 
 
-# -- bindings ------------------------------------------------------------------------------------
+# -- pointers and regions ------------------------------------------------------------------------
+
+_ACCESS = {1: "r", 2: "w", 3: "rw"}
 
 
-def bind(value: Any, type_annotation: Any = None, *, var: Var | None = None) -> Var:
-    """A name for `value` in the rest of the block; evaluated once, here."""
-    converted = as_expr(value)
-    if type_annotation is not None:
-        converted = cast(converted, _dtype_of(type_annotation))
-    made = var if var is not None else Var("x", converted.dtype)
-    if var is None:
-        current().name_later(made)
-    emit(Bind(made, cast(converted, made.dtype), span=caller_span()))
-    return made
+def type_annotation(dtype: Any) -> Expr:
+    """A dtype as an argument of a call (`tvm_access_ptr`)."""
+    return Call("type_annotation", (), DType(dtype))
 
 
-class LetFrame:
-    """`with T.LetStmt(value) as x:` the name holds in the body."""
+def tvm_access_ptr(ptype: Any, data: Any, offset: Any, extent: Any, rw_mask: int) -> Expr:
+    """Pointer to `extent` elements of type `ptype` behind `data`, read (1), written (2) or both (3).
 
-    def __init__(self, value: Any, type_annotation: Any, var: Var | None) -> None:
-        self.value, self.type_annotation, self.var = value, type_annotation, var
-        self.builder = current()
-        self._block: Block | None = None
-        self._scope: Scope | None = None
-
-    def __enter__(self) -> Var:
-        self._block = self.builder.block("with")
-        self._scope = self._block.__enter__()
-        return bind(self.value, self.type_annotation, var=self.var)
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        assert self._block is not None and self._scope is not None
-        self._block.__exit__(kind, value, traceback)
-        if kind is None:
-            self.builder.emit(self._scope.body())
-
-    def enter_for_rest_of_block(self) -> Var:
-        return bind(self.value, self.type_annotation, var=self.var)
+    Raises:
+        ArgumentError: for another mask.
+        ArgumentTypeError: for `data` that is no pointer.
+    """
+    access = _ACCESS.get(rw_mask)
+    if access is None:
+        raise ArgumentError(f"tvm_access_ptr: rw_mask is {rw_mask!r}, expected 1, 2 or 3", argument_span(4))
+    pointer = _pointer("tvm_access_ptr", data)
+    kind = ptype.dtype if isinstance(ptype, Expr) else DType(ptype)
+    owner = data if isinstance(data, Buffer) else _owner_of(pointer)
+    scope = owner.scope() if owner is not None else GLOBAL
+    start = as_expr(offset)
+    view = Buffer(pointer.name, (start + extent,), kind, scope, data=pointer, span=caller_span())
+    return Call("access_ptr", (BufferLoad(view, (start,)), StringImm(access)), HANDLE)
 
 
-def LetStmt(value: Any, type_annotation: Any = None, *, var: Var | None = None) -> LetFrame:
-    """`with T.LetStmt(value) as x:` a name for `value`, evaluated once, in the body."""
-    return LetFrame(value, type_annotation, var)
+def tvm_storage_sync(scope: str, *_: Any) -> Expr:
+    """Wait for the threads that share memory of this scope: `shared`, `warp` or `global`.
+
+    Raises:
+        ArgumentError: for another scope.
+    """
+    op = {"shared": "sync_threads", "shared.dyn": "sync_threads", "warp": "sync_warp", "global": "sync_grid"}.get(scope)
+    if op is None:
+        raise ArgumentError(f"tvm_storage_sync: unknown scope {scope!r}", argument_span(0))
+    return call(op, dtype="handle")
 
 
-def let(var: Any, value: Any = None) -> LetFrame:
-    """`with T.let(value) as x:`, or `with T.let(x, value):` for a variable that exists."""
-    if value is None:
-        return LetFrame(var, None, None)
-    if not isinstance(var, Var):
-        raise ArgumentTypeError(f"let: {var!r} is no variable", argument_span(0))
-    return LetFrame(value, None, var)
+def handle_add_byte_offset(handle: Any, offset: Any) -> Expr:
+    """The pointer `offset` bytes behind `handle`."""
+    pointer = handle if isinstance(handle, Expr) else _pointer("handle_add_byte_offset", handle)
+    if pointer.dtype != HANDLE:
+        raise ArgumentTypeError(f"handle_add_byte_offset: {handle!r} is no pointer", argument_span(0))
+    return call("handle_add_byte_offset", pointer, offset, dtype=HANDLE)
 
 
-def _dtype_of(value: Any) -> DType:
-    return value.dtype if isinstance(value, Expr) else DType(value)
+def region(buffer: Any, access_type: Any, *extents: Any) -> BufferRegion:
+    """The box of `extents` that starts at an element; axes without an extent come first and have 1.
 
-
-# -- blocks and control flow ---------------------------------------------------------------------
-
-
-class BlockFrame:
-    """`with T.block("name"):` a nested block: names and attributes in it end with it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.builder = current()
-        self._block: Block | None = None
-        self._scope: Scope | None = None
-
-    def __enter__(self) -> None:
-        self._block = self.builder.block("with")
-        self._scope = self._block.__enter__()
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        assert self._block is not None and self._scope is not None
-        self._block.__exit__(kind, value, traceback)
-        if kind is None:
-            self.builder.emit(self._scope.body())
-
-
-def block(name: str = "", no_realize: bool = False, exec_scope: str = "") -> BlockFrame:
-    """A nested block of statements; its name is for readers."""
-    del no_realize, exec_scope
-    return BlockFrame(name)
-
-
-sblock = block
-
-
-def reads(*regions: Any) -> None:
-    """What the block reads. The compiler finds that out by itself; the regions are only looked at."""
-    _require_regions("reads", regions)
-
-
-def writes(*regions: Any) -> None:
-    """What the block writes; as `reads`."""
-    _require_regions("writes", regions)
-
-
-def _require_regions(function: str, regions: Sequence[Any]) -> None:
-    for position, given in enumerate(regions):
-        for item in given if isinstance(given, (list, tuple)) else [given]:
-            if not isinstance(item, (Buffer, BufferRegion, BufferLoad)):
-                raise ArgumentTypeError(f"{function}: {item!r} is no region", argument_span(position))
-
-
-class WhileFrame:
-    """`with T.While(condition):` the body runs as long as the condition holds."""
-
-    def __init__(self, condition: Any) -> None:
-        self.condition = as_condition(condition)
-        self.builder = current()
-        self._block: Block | None = None
-        self._scope: Scope | None = None
-
-    def __enter__(self) -> None:
-        self._block = self.builder.block("while")
-        self._scope = self._block.__enter__()
-        self.builder.loops.append("ir")
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        assert self._block is not None and self._scope is not None
-        self.builder.loops.pop()
-        self._block.__exit__(kind, value, traceback)
-        if kind is None:
-            self.builder.emit(While(self.condition, self._scope.body(), span=self._scope.span))
-
-
-def While(condition: Any) -> WhileFrame:
-    """A loop on a condition, which is evaluated anew before each iteration."""
-    return WhileFrame(condition)
-
-
-class _IfScope(Scope):
-    """The block between `with T.If(...)` and its sides, which holds nothing else."""
-
-    __slots__ = ("sides",)
-
-    def __init__(self) -> None:
-        super().__init__("if", caller_span())
-        self.sides: dict[str, Scope] = {}
-
-
-class IfFrame:
-    """`with T.If(condition):` around `with T.Then():` and `with T.Else():`."""
-
-    def __init__(self, condition: Any) -> None:
-        self.condition = as_condition(condition)
-        self.builder = current()
-        self._scope = _IfScope()
-        self._block = Block(self.builder, self._scope)
-
-    def __enter__(self) -> None:
-        self._block.__enter__()
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        self._block.__exit__(kind, value, traceback)
-        if kind is not None:
-            return
-        sides = self._scope.sides
-        if "Then" not in sides or self._scope.stmts:
-            raise LanguageError("If: the body is `with T.Then():`, and `with T.Else():` if needed", self._scope.span)
-        other = sides["Else"].body() if "Else" in sides else None
-        empty = isinstance(other, Seq) and not other.stmts
-        self.builder.emit(
-            If(self.condition, sides["Then"].body(), None if empty else other, span=self._scope.span)
-        )
-
-
-class SideFrame:
-    """One side of `T.If`."""
-
-    def __init__(self, side: str) -> None:
-        self.side = side
-        self.builder: Builder = current()
-        self._block = self.builder.block("if" if side == "Then" else "else")
-
-    def __enter__(self) -> None:
-        around = self.builder.scopes[-1]
-        if not isinstance(around, _IfScope) or self.side in around.sides:
-            raise LanguageError(f"{self.side}: stands once, directly in `with T.If(condition):`")
-        around.sides[self.side] = self._block.__enter__()
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        self._block.__exit__(kind, value, traceback)
-
-
-def If(condition: Any) -> IfFrame:  # noqa: F811 - the language's name for the frame of that node
-    """A branch, see `IfFrame`."""
-    return IfFrame(condition)
+    Raises:
+        ArgumentTypeError: for anything but an element, a region or a buffer.
+        ArgumentError: for an access other than `r`, `w`, `rw` (or 1, 2, 3).
+        ShapeError: for more extents than axes.
+    """
+    if access_type not in (*_ACCESS, *_ACCESS.values()):
+        raise ArgumentError(f"region: access_type is {access_type!r}, expected 'r', 'w' or 'rw'", argument_span(1))
+    if isinstance(buffer, Buffer):
+        buffer = buffer.load(*[0] * buffer.ndim)
+    if isinstance(buffer, BufferLoad):
+        owner, starts = buffer.buffer, buffer.indices
+    elif isinstance(buffer, BufferRegion):
+        owner, starts = buffer.buffer, buffer.starts
+        extents = extents or tuple(buffer.extents)
+    else:
+        raise ArgumentTypeError(f"region: expected an element such as `A[i, j]`, got {buffer!r}", argument_span(0))
+    if len(extents) > owner.ndim:
+        raise ShapeError(f"region: {len(extents)} extents for `{owner.name}` of rank {owner.ndim}")
+    sizes = [as_expr(1)] * (owner.ndim - len(extents)) + [as_expr(e) for e in extents]
+    return BufferRegion(owner, tuple(Range(s, e) for s, e in zip(starts, sizes)))

@@ -20,7 +20,7 @@ def simplify(func: PrimFunc, ctx: PassContext) -> PrimFunc:
         for i in range(0, 4):           -->   for i in range(0, 4):
             if i < 8: A[i*2 % 2 + i] = 0          A[i] = 0
     """
-    if not ctx.option(PassConfigKey.TL_SIMPLIFY):
+    if ctx.option(PassConfigKey.TL_SIMPLIFY) is False:  # a dictionary of sub-options means yes
         return func
     analyzer = Analyzer()
     for var in shape_vars(func):

@@ -39,6 +39,7 @@ from tilelang.ir.stmt import (
 )
 from tilelang.ir.visitor import Mutator, substitute, used_buffers, used_vars, walk
 from tilelang.transform.context import PassContext
+from tilelang.transform.thread_exit import with_exit_flag
 from tilelang.transform.thread_grid import ThreadGrid, bind_threads, each, thread_grid
 from tilelang.transform.thread_random import with_random_state
 from tilelang.transform.thread_regions import Region, RegionCutter
@@ -69,7 +70,7 @@ class _Spread(Mutator):
         if not uses_threads(node):
             return _Unmarked().mutate_children(node)
         grid = thread_grid(node)
-        body = _Unhinted().mutate(with_random_state(node.body, grid))
+        body = with_exit_flag(with_random_state(_Unhinted().mutate(node.body), grid))
         varying = find_varying(body, grid.running())
         cut = RegionCutter(varying, grid).cut(body)
         made = _Unmarked().mutate(_Storage(grid, cut).mutate(cut))

@@ -47,6 +47,7 @@ from tilelang.ir.stmt import (
     seq,
 )
 from tilelang.ir.visitor import Mutator, nodes_in, walk
+from tilelang.transform.thread_exit import is_exit_test
 from tilelang.transform.thread_grid import WARP_GROUP, ThreadGrid, each
 from tilelang.transform.thread_hazards import Access, Ranges, conflict, shared_accesses
 from tilelang.transform.varying import (
@@ -325,7 +326,9 @@ class RegionCutter:
 
     def _split_if(self, stmt: If) -> None:
         if self.varying(stmt.condition):
-            self._masked(stmt, stmt.condition, stmt.then_body, stmt.else_body, stmt)
+            # A thread that has returned does not keep the others waiting.
+            under = self.under if is_exit_test(stmt.condition) else stmt
+            self._masked(stmt, stmt.condition, stmt.then_body, stmt.else_body, under)
             return
         self._close()
         then_body = self._block(stmt.then_body)

@@ -154,7 +154,7 @@ def _input_symbols(func: PrimFunc, inputs: Sequence[int]) -> dict[Var, InputSour
     found: dict[Var, InputSource] = {}
     for k, position in enumerate(inputs):
         parameter = func.params[position]
-        if isinstance(parameter, Var):
+        if isinstance(parameter, Var) and parameter.dtype.is_int:
             found.setdefault(parameter, InputSource(2, k, -1))
     places = [
         (kind, k, axis, extent, parameter)
