@@ -3,10 +3,11 @@
     run(func, {"A": array, ...})        # by parameter name; buffers are changed in place
 
 It follows the language's definition, not the compiler: tile operations are computed on whole tiles
-(interpreter_tiles), a launch runs its blocks one after the other. A launch whose body looks at thread
-indices runs all threads in lockstep, statement by statement; any other runs one. Accesses to global
-buffers outside their bounds read the safe value and write nothing; any other access out of bounds, and
-every one under `Attr("in_range")`, is an error. Buffers start with NaN (or a fixed odd integer).
+(interpreter_tiles), a launch runs its blocks one after the other. A launch whose body looks at
+thread indices runs all threads in lockstep, statement by statement; any other runs one. Accesses to
+global buffers outside their bounds read the safe value and write nothing; any other access out of
+bounds, and every one under `Attr("in_range")`, is an error. Buffers start with NaN (or a fixed odd
+integer).
 """
 
 from __future__ import annotations
@@ -89,8 +90,10 @@ def convert(value: Any, kind: dtype) -> Any:
         number = float(value)
         if math.isnan(number):
             return 0
-        limits = (int(kind.min_value()), int(kind.max_value()))
-        return min(max(math.trunc(number), limits[0]), limits[1]) if math.isfinite(number) else limits[number > 0]
+        low, high = int(kind.min_value()), int(kind.max_value())
+        if not math.isfinite(number):
+            return high if number > 0 else low
+        return min(max(math.trunc(number), low), high)
     return round_float(value, kind)
 
 
@@ -176,8 +179,8 @@ _UNARY = {
     "fast_tan": np.tan, "fast_rcp": lambda x: 1.0 / x,
 }  # fmt: skip
 _BINARY_FLOAT = {
-    "pow": np.power, "atan2": np.arctan2, "copysign": np.copysign, "fmod": np.fmod, "hypot": np.hypot,
-    "nextafter": np.nextafter, "max_nan": np.maximum, "min_nan": np.minimum,
+    "pow": np.power, "atan2": np.arctan2, "copysign": np.copysign, "fmod": np.fmod,
+    "hypot": np.hypot, "nextafter": np.nextafter, "max_nan": np.maximum, "min_nan": np.minimum,
     "ldexp": lambda x, n: np.ldexp(x, int(n)), "ieee_add": np.add, "ieee_sub": np.subtract,
     "ieee_mul": np.multiply, "ieee_fdiv": np.divide,
 }  # fmt: skip
@@ -191,7 +194,9 @@ def call_pure(op: str, kind: dtype, args: Sequence[Any]) -> Any:
         spread = [a if isinstance(a, list) else [a] * lanes for a in args]
         return [call_pure(op, kind.element, lane) for lane in zip(*spread)]
     if op == "abs":
-        return round_float(np.abs(_wide(args[0])), kind) if kind.is_float else wrap(abs(args[0]), kind)
+        return (
+            round_float(np.abs(_wide(args[0])), kind) if kind.is_float else wrap(abs(args[0]), kind)
+        )
     if op in _TESTS:
         return bool(_TESTS[op](_wide(args[0])))
     if op in _UNARY:
@@ -404,7 +409,11 @@ class Interpreter:
         if memory is None:
             raise InterpreterError(f"`{buffer.name}` is used before it is allocated")
         strides = [self.value(ir.as_expr(s), thread) for s in buffer.strides]
-        return memory.view(buffer.dtype), self.value(ir.as_expr(buffer.elem_offset), thread), strides
+        return (
+            memory.view(buffer.dtype),
+            self.value(ir.as_expr(buffer.elem_offset), thread),
+            strides,
+        )
 
     def place(self, buffer: Buffer, indices: Sequence[int], thread: Thread) -> int | None:
         """Element number in the storage; `None` for a global element that does not exist."""
@@ -413,13 +422,17 @@ class Interpreter:
             if not 0 <= index < size:
                 if buffer.scope() == GLOBAL and not self.must_be_in_range:
                     return None
-                raise InterpreterError(f"`{buffer.name}`{list(indices)}: axis {axis} has {size} elements")
+                raise InterpreterError(
+                    f"`{buffer.name}`{list(indices)}: axis {axis} has {size} elements"
+                )
         _, offset, strides = self.layout(buffer, thread)
         return offset + sum(i * s for i, s in zip(indices, strides))
 
     def safe_value(self, buffer: Buffer, thread: Thread) -> Any:
         """What a read outside `buffer` gives."""
-        return convert(self.value(self.safe_values.get(buffer, ir.as_expr(0)), thread), buffer.dtype)
+        return convert(
+            self.value(self.safe_values.get(buffer, ir.as_expr(0)), thread), buffer.dtype
+        )
 
     def load(self, buffer: Buffer, indices: Sequence[Any], thread: Thread) -> Any:
         """One element, or a list of them for a vector index."""
@@ -492,7 +505,9 @@ class Interpreter:
         x, y = self.value(node.then_value, thread), self.value(node.else_value, thread)
         if not isinstance(condition, list):
             return x if condition else y
-        lanes = zip(condition, *(v if isinstance(v, list) else [v] * len(condition) for v in (x, y)))
+        lanes = zip(
+            condition, *(v if isinstance(v, list) else [v] * len(condition) for v in (x, y))
+        )
         return [a if c else b for c, a, b in lanes]
 
     def call(self, node: ir.Call, thread: Thread) -> Any:
@@ -540,7 +555,9 @@ class Interpreter:
         memory = thread.private.get(load.buffer.data) or self.memory[load.buffer.data]
         _, offset, strides = self.layout(load.buffer, thread)
         indices = [self.value(i, thread) for i in load.indices]
-        return Pointer(memory, load.buffer.dtype, offset + sum(i * s for i, s in zip(indices, strides)))
+        return Pointer(
+            memory, load.buffer.dtype, offset + sum(i * s for i, s in zip(indices, strides))
+        )
 
     def _atomic(self, node: ir.Call, thread: Thread) -> Any:
         target = node.args[0]
@@ -552,7 +569,9 @@ class Interpreter:
         value = self.value(node.args[1], thread)
         operations = {"add": ir.Add, "max": ir.Max, "min": ir.Min, "or": ir.BitOr}
         name = node.op.removeprefix("atomic_")
-        new = value if name == "store" else binary(operations[name], target.buffer.dtype, old, value)
+        new = (
+            value if name == "store" else binary(operations[name], target.buffer.dtype, old, value)
+        )
         self.store(target.buffer, indices, new, thread)
         return old
 
@@ -564,11 +583,12 @@ class Interpreter:
         indices = [self.value(i, thread) for i in target.indices]
         old = self.load(target.buffer, indices, thread)
         kind = target.buffer.dtype
-        new = combine_arrays(operation.value, np.asarray(old), np.asarray(self.value(value, thread)))  # type: ignore[attr-defined]
+        assert isinstance(operation, ir.StringImm)
+        new_value = np.asarray(self.value(value, thread))
+        new = combine_arrays(operation.value, np.asarray(old), new_value)
         self.store(target.buffer, indices, convert(new.item(), kind), thread)
 
 
 def run(func: PrimFunc, arguments: Mapping[str, Any]) -> None:
     """Run `func`; its buffers are changed in place."""
     Interpreter(func).run(arguments)
-

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
 from tests.interpreter import InterpreterError, Pointer
 
 GROUP = {"f32": 1, "bf16": 2, "f64": 1, "i16": 2, "i32": 1}
@@ -21,7 +22,9 @@ def _width(form: str) -> int:
     return 2 * VECTOR_BYTES // BYTES[form]
 
 
-def _matrix(src: Pointer, rows: int, columns: int, strides: tuple[int, int], valid: tuple[int, int]) -> np.ndarray:
+def _matrix(
+    src: Pointer, rows: int, columns: int, strides: tuple[int, ...], valid: tuple[int, int]
+) -> np.ndarray:
     """`rows` by `columns` elements; those beyond `valid` are zero and not read."""
     out = np.zeros((rows, columns), src.kind.as_numpy())
     r, c = (min(max(v, 0), n) for v, n in zip(valid, (rows, columns)))
@@ -35,9 +38,10 @@ def _matrix(src: Pointer, rows: int, columns: int, strides: tuple[int, int], val
     return out
 
 
-def _pack_b(form: str, strides: Callable[..., tuple[int, int]], to: Pointer, src: Pointer, *args: int) -> None:
+def _pack_b(form: str, order: str, to: Pointer, src: Pointer, *args: int) -> None:
     *steps, K, N, valid_k, valid_n = args
-    values = _matrix(src, K, N, strides(*steps), (valid_k, valid_n))
+    known = {"rows": (steps[0], 1), "transposed": (1, steps[0]), "strided": tuple(steps)}
+    values = _matrix(src, K, N, known[order], (valid_k, valid_n))
     group, width = GROUP[form], _width(form)
     k_pad, n_pad = -(-K // group) * group, -(-N // width) * width
     full = np.zeros((k_pad, n_pad), to.kind.as_numpy())
@@ -48,8 +52,8 @@ def _pack_b(form: str, strides: Callable[..., tuple[int, int]], to: Pointer, src
 
 def _pack_a(form: str, order: str, to: Pointer, src: Pointer, *args: int) -> None:
     *steps, M, K, valid_m, valid_k = args
-    strides = {"rows": lambda s: (s, 1), "columns": lambda s: (1, s), "strided": lambda m, k: (m, k)}[order]
-    values = _matrix(src, M, K, strides(*steps), (valid_m, valid_k))
+    known = {"rows": (steps[0], 1), "columns": (1, steps[0]), "strided": tuple(steps)}
+    values = _matrix(src, M, K, known[order], (valid_m, valid_k))
     group = GROUP[form]
     k_pad = -(-K // group) * group
     full = np.zeros((M, k_pad), to.kind.as_numpy())
@@ -59,8 +63,19 @@ def _pack_a(form: str, order: str, to: Pointer, src: Pointer, *args: int) -> Non
     to.view()[: full.size] = full.reshape(-1)
 
 
-def _gemm(form: str, c: Pointer, ldc: int, a: Pointer, stride_m: int, stride_kp: int, panels: Pointer,
-          M: int, N: int, K: int, clear: int) -> None:  # fmt: skip
+def _gemm(
+    form: str,
+    c: Pointer,
+    ldc: int,
+    a: Pointer,
+    stride_m: int,
+    stride_kp: int,
+    panels: Pointer,
+    M: int,
+    N: int,
+    K: int,
+    clear: int,
+) -> None:
     group, width = GROUP[form], _width(form)
     k_pad, n_pad = -(-K // group) * group, -(-N // width) * width
     flat = panels.view()[: k_pad * n_pad].reshape(n_pad // width, k_pad // group, width, group)
@@ -68,7 +83,9 @@ def _gemm(form: str, c: Pointer, ldc: int, a: Pointer, stride_m: int, stride_kp:
     m, k = np.meshgrid(np.arange(M), np.arange(K), indexing="ij")
     A = a.view()[m * stride_m + k // group * stride_kp + k % group]
     wide = np.int64 if form.startswith("i") else np.float64
-    product = A.astype(np.float32).astype(wide) @ B.astype(np.float32).astype(wide) if wide is np.float64 and form != "f64" else A.astype(wide) @ B.astype(wide)
+    # ml_dtypes convert through float32
+    narrow = [x.astype(np.float32) if form in ("f32", "bf16") else x for x in (A, B)]
+    product = narrow[0].astype(wide) @ narrow[1].astype(wide)
     out = c.view()
     rows = np.arange(M)[:, None] * ldc + np.arange(N)[None, :]
     old = 0 if clear else out[rows].astype(wide)
@@ -86,8 +103,7 @@ def device_function(name: str) -> Callable[..., Any]:
     """The model of `tl_<...>`."""
     words = name.split("_")
     if name.startswith("tl_pack_b_"):
-        strides = {"rows": lambda s: (s, 1), "transposed": lambda s: (1, s), "strided": lambda k, n: (k, n)}
-        return partial(_pack_b, words[4], strides[words[3]])
+        return partial(_pack_b, words[4], words[3])
     if name.startswith("tl_pack_a_"):
         return partial(_pack_a, words[4], words[3])
     if name.startswith("tl_gemm_"):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from tests.interpreter import Interpreter, Thread, convert, from_storage
 
+from tests.interpreter import Interpreter, Thread, convert, from_storage
 from tilelang.ir.buffer import GLOBAL, Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import BufferRegion
@@ -80,7 +80,11 @@ def convert_array(values: np.ndarray, kind: dtype) -> np.ndarray:
 def _python(value: Any) -> Any:
     if isinstance(value, np.bool_):
         return bool(value)
-    return int(value) if np.issubdtype(np.asarray(value).dtype, np.integer) or _is_small_int(value) else value
+    return (
+        int(value)
+        if np.issubdtype(np.asarray(value).dtype, np.integer) or _is_small_int(value)
+        else value
+    )
 
 
 def _is_small_int(value: Any) -> bool:
@@ -90,7 +94,11 @@ def _is_small_int(value: Any) -> bool:
 def compute(values: np.ndarray, kind: dtype) -> np.ndarray:
     """An array in the type in which the reference computes: float64, int64 (or object), bool."""
     if kind.is_float:
-        return values.astype(np.float32).astype(np.float64) if kind.bits < 64 else values.astype(np.float64)
+        return (
+            values.astype(np.float32).astype(np.float64)
+            if kind.bits < 64
+            else values.astype(np.float64)
+        )
     if kind.is_bool:
         return values.astype(bool)
     return values.astype(object) if kind.bits == 64 else values.astype(np.int64)
@@ -155,7 +163,9 @@ def _transpose(it: Interpreter, op: TileOp, thread: Thread) -> None:
 def _im2col(it: Interpreter, op: TileOp, thread: Thread) -> None:
     image = Tile(it, op.region("img"), thread).read()
     col = Tile(it, op.region("col"), thread)
-    kernel, stride, dilation, pad = (op.attribute(k) for k in ("kernel", "stride", "dilation", "pad"))
+    kernel, stride, dilation, pad = (
+        op.attribute(k) for k in ("kernel", "stride", "dilation", "pad")
+    )
     batches, height, width, channels = image.shape
     padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     span = dilation * (kernel - 1) + 1
@@ -169,7 +179,10 @@ def _im2col(it: Interpreter, op: TileOp, thread: Thread) -> None:
                 rows.append(patch.reshape(-1))
     matrix = np.stack(rows)
     p, c = col.extents
-    row0, col0 = it.value(op.value("nhw_step"), thread) * p, it.value(op.value("c_step"), thread) * c
+    row0, col0 = (
+        it.value(op.value("nhw_step"), thread) * p,
+        it.value(op.value("c_step"), thread) * c,
+    )
     out = np.zeros((p, c), image.dtype)
     part = matrix[row0 : row0 + p, col0 : col0 + c]
     out[: part.shape[0], : part.shape[1]] = part
@@ -212,7 +225,9 @@ def _scan(it: Interpreter, op: TileOp, thread: Thread) -> None:
     dim, element = op.attribute("dim"), dst.buffer.dtype
     values = compute(convert_array(src.read(), element), element)
     flipped = np.flip(values, dim) if op.attribute("reverse") else values
-    function = np.add if op.attribute("kind") == "sum" else np.fmax if element.is_float else np.maximum
+    function = (
+        np.add if op.attribute("kind") == "sum" else np.fmax if element.is_float else np.maximum
+    )
     result = np.empty_like(flipped)
     running = np.take(flipped, 0, dim)
     for k in range(flipped.shape[dim]):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tests.interpreter import run
 
+from tests.interpreter import run
 from tilelang.ir.dtype import dtype
 from tilelang.ir.func import PrimFunc
 from tilelang.target.target import Target

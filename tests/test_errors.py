@@ -129,3 +129,16 @@ def test_every_error_class_has_a_docstring_and_one_root() -> None:
     assert len(kinds) > 10
     for kind in kinds:
         assert issubclass(kind, Error) and kind.__doc__
+
+
+def test_notes_on_one_line_share_it(tmp_path: Path) -> None:
+    file = tmp_path / "kernel.py"
+    file.write_text("T.gemm(A_shared, B_shared, C)\n")
+    first, second = Span(str(file), 1, 8, 1, 16), Span(str(file), 1, 18, 1, 26)
+    text = render("K differs", first, [Note(first, "K is 32"), Note(second, "K is 64")])
+    assert text.splitlines()[1:] == [
+        "     1 | T.gemm(A_shared, B_shared, C)",
+        "       |        ^~~~~~~~  ^~~~~~~~",
+        "       |        |         K is 64",
+        "       |        K is 32",
+    ]

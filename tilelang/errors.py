@@ -167,28 +167,62 @@ def render(
 ) -> str:
     """Draw an error: `file:line:column: message`, the lines with carets, the notes, the hint."""
     lines = [f"{span}: {message}" if span else message]
-    if span:
-        lines += _caret_lines(span, None)
-    for note in notes:
-        if note.span:
-            lines += _caret_lines(note.span, note.message)
-        else:
-            lines.append(f"  {note.message}")
+    for group in _lines_of([Note(span, ""), *notes] if span else list(notes)):
+        lines += _drawn(group)
     if hint:
         lines.append(f"  try: {hint}")
     return "\n".join(lines)
 
 
-def _caret_lines(span: Span, label: str | None) -> list[str]:
-    source = span.source_line()
+def _lines_of(notes: Sequence[Note]) -> list[list[Note]]:
+    """Notes that stand on one source line together, in the order in which the lines are first named."""
+    groups: dict[object, list[Note]] = {}
+    for position, note in enumerate(notes):
+        place = (note.span.file, note.span.line) if note.span else position
+        groups.setdefault(place, []).append(note)
+    return list(groups.values())
+
+
+def _drawn(notes: list[Note]) -> list[str]:
+    """One source line, its carets, and what is said of each, the rightmost first."""
+    if notes[0].span is None:
+        return [f"  {note.message}" for note in notes]
+    source = notes[0].span.source_line()
     if not source:
-        return [f"     {span}: {label}"] if label else []
-    on_one_line = span.end_line in (None, span.line) and span.end_column is not None
-    end = span.end_column if on_one_line and span.end_column else len(source.rstrip()) + 1
-    width = max(1, end - span.column)
-    marker = " " * (span.column - 1) + "^" + "~" * (width - 1)
-    suffix = f" {label}" if label else ""
-    return [f"  {span.line:>4} | {source}", f"       | {marker}{suffix}"]
+        return [f"     {n.span}: {n.message}" for n in notes if n.message]
+    markers, labels = _markers(notes, source)
+    out = [f"  {notes[0].span.line:>4} | {source}"]
+    if len(labels) == 1 and labels[0][0] == max(markers):
+        return [*out, f"       | {_marker_line(markers)} {labels[0][1]}"]
+    out.append(f"       | {_marker_line(markers)}")
+    for k, (column, label) in enumerate(labels):
+        bars = _marker_line({c: "|" for c, _ in labels[k + 1 :]})
+        out.append(f"       | {bars:<{column - 1}}{label}")
+    return out
+
+
+def _markers(notes: list[Note], source: str) -> tuple[dict[int, str], list[tuple[int, str]]]:
+    """Caret text by column, and the labels, the rightmost first."""
+    markers: dict[int, str] = {}
+    labels: dict[int, str] = {}
+    for note in notes:
+        span = note.span
+        assert span is not None, "notes of one line have spans"
+        on_one_line = span.end_line in (None, span.line) and span.end_column is not None
+        end = span.end_column if on_one_line and span.end_column else len(source.rstrip()) + 1
+        text = "^" + "~" * (max(1, end - span.column) - 1)
+        markers[span.column] = max(text, markers.get(span.column, ""), key=len)
+        if note.message:
+            before = labels.get(span.column)
+            labels[span.column] = f"{before}; {note.message}" if before else note.message
+    return markers, sorted(labels.items(), reverse=True)
+
+
+def _marker_line(markers: dict[int, str]) -> str:
+    line = ""
+    for column, text in sorted(markers.items()):
+        line = line[: column - 1].ljust(column - 1) + text
+    return line
 
 
 _positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}

@@ -112,6 +112,25 @@ def _as_type(value: Any, kind: Any) -> Any:
     return value if value.dtype == kind else ir.Cast(value, kind)
 
 
+DIGIT_SIZES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+
+
+def digit_sums(vars: list[Var]) -> st.SearchStrategy[Any]:
+    """Index arithmetic: sums of `(sum // a % b) * c`, so that digits of one number meet."""
+    size = st.sampled_from(DIGIT_SIZES)
+    factor = size | st.integers(-8, 8)
+
+    def digit(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.builds(lambda x, a, b, c: x // a % b * c, inner, size, size, factor)
+
+    def total(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        plain = st.builds(lambda x, a, c: x // a * c, inner, size, factor)
+        terms = st.lists(digit(inner) | plain, min_size=1, max_size=4)
+        return st.builds(lambda xs, c: sum(xs, start=ir.as_expr(c)), terms, st.integers(-40, 40))
+
+    return total(st.sampled_from(vars) | total(st.sampled_from(vars)))
+
+
 def mixed_environments(count: int = 24) -> Iterator[dict[Var, int]]:
     """Corners of `MIXED_RANGES`, and values next to powers of two."""
     for number in range(count):

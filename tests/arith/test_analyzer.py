@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from tests.arith.expressions import (
     MIXED_RANGES,
+    VARS,
     analyzer,
     conditions,
+    digit_sums,
     environments,
     integers,
     leaves,
@@ -50,6 +52,22 @@ def test_simplifying_twice_changes_nothing_more(expr):
     once = an.simplify(expr)
     assert an.simplify(once) is once
     assert analyzer().simplify(once) is once
+
+
+@EXAMPLES
+@given(digit_sums(VARS[:2]), st.sampled_from([(0, 127), (-50, 77), (0, 23), (5, 5)]))
+def test_digits_put_together_keep_their_value(expr, ends):
+    x, y = VARS[:2]
+    an = Analyzer()
+    an.bind(x, *ends)
+    made = an.simplify(expr)
+    (lo, hi), (step, rest) = an.bounds(expr), an.modular(expr)
+    for number in range(ends[0], ends[1] + 1, 3):
+        env = {x: number, y: number * 7 - 200}
+        expected = value(expr, env)
+        assert value(made, env) == expected, (expr, made, env)
+        assert (lo is None or lo <= expected) and (hi is None or expected <= hi), (expr, lo, hi)
+        assert expected == rest if step == 0 else expected % step == rest, (expr, step, rest)
 
 
 @EXAMPLES

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.lowering import check, lower, random_array
 
 import tilelang.language as T
+from tests.lowering import check, lower, random_array
 from tilelang.errors import ArgumentError, ArgumentTypeError, ShapeError
 from tilelang.ir.stmt import For, LoopKind
 from tilelang.ir.visitor import walk
@@ -51,7 +51,11 @@ def test_outside_reads_give_zero_on_both_ends():
 
 def test_safe_value_fills_and_shadows_lexically():
     @T.prim_func
-    def pad(A: T.Tensor((5, 6), "float32"), B: T.Tensor((8, 8), "float32"), C: T.Tensor((8, 8), "float32")):
+    def pad(
+        A: T.Tensor((5, 6), "float32"),
+        B: T.Tensor((8, 8), "float32"),
+        C: T.Tensor((8, 8), "float32"),
+    ):
         with T.Kernel(1):
             s = T.alloc_shared((8, 8), "float32")
             T.annotate_safe_value({A: 7.0})

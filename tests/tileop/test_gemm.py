@@ -1,4 +1,4 @@
-"""T.gemm: every transposition, type pair, scope and region, through panels and through plain loops."""
+"""T.gemm: every transposition, type pair, scope and region, by panels and by plain loops."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,18 @@ from tilelang.transform.infer_layouts import infer_layouts
 RNG = np.random.default_rng(2)
 
 
-def product(M, N, K, a="float32", b=None, c="float32", tA=False, tB=False, clear=False, scopes=("shared",) * 2):
+def product(
+    M,
+    N,
+    K,
+    a="float32",
+    b=None,
+    c="float32",
+    tA=False,
+    tB=False,
+    clear=False,
+    scopes=("shared",) * 2,
+):
     """A kernel that multiplies one tile into what C holds."""
     b = b or a
     a_shape = (K, M) if tA else (M, K)
@@ -87,8 +98,15 @@ def test_clear_is_decided_at_run_time(kind, first):
     check(kernel, {**arrays, "first": first}, 2e-3)
 
 
-@pytest.mark.parametrize("scopes", [("local.fragment", "shared"), ("shared", "local.fragment"),
-                                    ("local", "local"), ("local.fragment", "local.fragment")])  # fmt: skip
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ("local.fragment", "shared"),
+        ("shared", "local.fragment"),
+        ("local", "local"),
+        ("local.fragment", "local.fragment"),
+    ],
+)
 def test_operands_in_any_memory(scopes):
     kernel, arrays = product(8, 34, 6, scopes=scopes)
     check(kernel, arrays, 1e-5)
@@ -96,7 +114,11 @@ def test_operands_in_any_memory(scopes):
 
 def test_operands_in_global_memory_may_be_edge_tiles():
     @T.prim_func
-    def kernel(A: T.Tensor((13, 9), "float32"), B: T.Tensor((9, 37), "float32"), C: T.Tensor((13, 37), "float32")):
+    def kernel(
+        A: T.Tensor((13, 9), "float32"),
+        B: T.Tensor((9, 37), "float32"),
+        C: T.Tensor((13, 37), "float32"),
+    ):
         with T.Kernel(2, 2) as (bx, by):
             T.gemm(
                 A[by * 8 : by * 8 + 8, 0:16],
@@ -104,29 +126,39 @@ def test_operands_in_global_memory_may_be_edge_tiles():
                 C[by * 8 : by * 8 + 8, bx * 32 : bx * 32 + 32],
             )
 
-    arrays = {n: random_array(RNG, s, "float32") for n, s in {"A": (13, 9), "B": (9, 37), "C": (13, 37)}.items()}
+    arrays = {
+        n: random_array(RNG, s, "float32")
+        for n, s in {"A": (13, 9), "B": (9, 37), "C": (13, 37)}.items()
+    }
     got = check(kernel, arrays, 1e-5)["C"]
     np.testing.assert_allclose(got, arrays["C"] + arrays["A"] @ arrays["B"], rtol=1e-4, atol=1e-4)
 
 
 def test_stages_and_chained_products():
     @T.prim_func
-    def kernel(A: T.Tensor((2, 8, 6), "float32"), B: T.Tensor((2, 6, 8), "float32"), C: T.Tensor((8, 8), "float32")):
+    def kernel(
+        A: T.Tensor((2, 8, 6), "float32"),
+        B: T.Tensor((2, 6, 8), "float32"),
+        C: T.Tensor((8, 8), "float32"),
+    ):
         with T.Kernel(1):
             A_s = T.alloc_shared((2, 8, 6), "float32")
             B_s = T.alloc_shared((2, 6, 8), "float32")
             P = T.alloc_fragment((8, 8), "float32")
-            O = T.alloc_fragment((8, 8), "float32")
+            Q = T.alloc_fragment((8, 8), "float32")
             T.copy(A, A_s)
             T.copy(B, B_s)
             T.clear(P)
             for s in T.serial(2):
                 T.gemm(A_s[s, :, :], B_s[s, :, :], P)
-            T.gemm(P, P, O, transpose_B=True, clear_accum=True)
-            T.copy(O, C)
+            T.gemm(P, P, Q, transpose_B=True, clear_accum=True)
+            T.copy(Q, C)
 
-    arrays = {"A": random_array(RNG, (2, 8, 6), "float32"), "B": random_array(RNG, (2, 6, 8), "float32"),
-              "C": np.zeros((8, 8), np.float32)}  # fmt: skip
+    arrays = {
+        "A": random_array(RNG, (2, 8, 6), "float32"),
+        "B": random_array(RNG, (2, 6, 8), "float32"),
+        "C": np.zeros((8, 8), np.float32),
+    }
     P = sum(arrays["A"][s] @ arrays["B"][s] for s in range(2))
     np.testing.assert_allclose(check(kernel, arrays, 1e-5)["C"], P @ P.T, rtol=1e-3, atol=1e-3)
 
@@ -145,7 +177,11 @@ def test_b_is_kept_in_panels_when_only_products_read_it():
     calls = [n.op for n in walk(lowered) if isinstance(n, Call) and n.op.startswith("tl_")]
     assert calls == ["tl_pack_b_rows_f32_float32", "tl_gemm_f32"]
     kernel, _ = product(8, 32, 16, "bfloat16", tB=True)
-    calls = [n.op for n in walk(lower(kernel, WITH_UNITS)) if isinstance(n, Call) and n.op.startswith("tl_")]
+    calls = [
+        n.op
+        for n in walk(lower(kernel, WITH_UNITS))
+        if isinstance(n, Call) and n.op.startswith("tl_")
+    ]
     assert calls == ["tl_pack_b_transposed_bf16_bfloat16", "tl_gemm_bf16"]
 
 
@@ -169,7 +205,9 @@ def test_b_stays_plain_when_someone_reads_its_elements():
 
 def test_run_time_start_before_the_buffer_goes_through_a_tile():
     @T.prim_func
-    def kernel(A: T.Tensor((6, 5), "float32"), C: T.Tensor((8, 40), "float32"), r: T.int32, c: T.int32):
+    def kernel(
+        A: T.Tensor((6, 5), "float32"), C: T.Tensor((8, 40), "float32"), r: T.int32, c: T.int32
+    ):
         with T.Kernel(1):
             T.annotate_safe_value({A: 0.5})
             eye = T.alloc_shared((8, 8), "float32")
@@ -181,13 +219,20 @@ def test_run_time_start_before_the_buffer_goes_through_a_tile():
             T.gemm(eye, s, f, clear_accum=True)
             T.copy(f, C)
 
-    arrays = {"A": random_array(RNG, (6, 5), "float32"), "C": np.zeros((8, 40), np.float32), "r": -1, "c": -2}
+    arrays = {
+        "A": random_array(RNG, (6, 5), "float32"),
+        "C": np.zeros((8, 40), np.float32),
+        "r": -1,
+        "c": -2,
+    }
     want = np.full((8, 40), 0.5, np.float32)
     want[1:7, 2:7] = arrays["A"]
     np.testing.assert_array_equal(check(kernel, arrays)["C"], want)
 
 
-def _fails(error, a=(128, 32), b=(64, 128), c=(128, 128), kinds=("float16", "float16", "float32"), **flags):
+def _fails(
+    error, a=(128, 32), b=(64, 128), c=(128, 128), kinds=("float16", "float16", "float32"), **flags
+):
     with pytest.raises(error) as caught:
 
         @T.prim_func
@@ -217,6 +262,11 @@ def test_other_mismatches():
     assert "N of B_shared is 64" in _fails(ShapeError, b=(32, 64)).message
     error = _fails(ShapeError, b=(128, 32))
     assert "transpose_B=True" in (error.hint or "")
-    assert "is float16 but B_shared is float32" in _fails(DTypeError, b=(32, 128), kinds=("float16", "float32", "float32")).message
-    assert "allocate C_local as int32" in (_fails(DTypeError, b=(32, 128), kinds=("int8", "int8", "float32")).hint or "")
+    assert (
+        "is float16 but B_shared is float32"
+        in _fails(DTypeError, b=(32, 128), kinds=("float16", "float32", "float32")).message
+    )
+    assert "allocate C_local as int32" in (
+        _fails(DTypeError, b=(32, 128), kinds=("int8", "int8", "float32")).hint or ""
+    )
     assert "rank 1" in _fails(ShapeError, a=(128,)).message

@@ -69,14 +69,20 @@ def test_transpose_inside_shared_memory():
     np.testing.assert_array_equal(got["B"], np.swapaxes(got["A"], 1, 2))
 
 
-@pytest.mark.parametrize("kernel_size,stride,dilation,pad", [(3, 1, 1, 1), (1, 1, 1, 0), (3, 2, 2, 2), (2, 1, 1, 0)])
+@pytest.mark.parametrize(
+    "kernel_size,stride,dilation,pad", [(3, 1, 1, 1), (1, 1, 1, 0), (3, 2, 2, 2), (2, 1, 1, 0)]
+)
 def test_im2col_makes_a_convolution(kernel_size, stride, dilation, pad):
     N, H, W, C, F = 2, 6, 5, 3, 4
     out = [(n + 2 * pad - dilation * (kernel_size - 1) - 1) // stride + 1 for n in (H, W)]
     pixels, taps = N * out[0] * out[1], kernel_size * kernel_size * C
 
     @T.prim_func
-    def conv(X: T.Tensor((N, H, W, C), "float32"), K: T.Tensor((taps, F), "float32"), Y: T.Tensor((pixels, F), "float32")):
+    def conv(
+        X: T.Tensor((N, H, W, C), "float32"),
+        K: T.Tensor((taps, F), "float32"),
+        Y: T.Tensor((pixels, F), "float32"),
+    ):
         with T.Kernel(T.ceildiv(pixels, 8)) as by:
             x = T.alloc_shared((8, 8), "float32")
             k = T.alloc_shared((8, F), "float32")
@@ -90,20 +96,30 @@ def test_im2col_makes_a_convolution(kernel_size, stride, dilation, pad):
 
     import torch
 
-    given = arrays(X=((N, H, W, C), "float32"), K=((taps, F), "float32"), Y=((pixels, F), "float32"))
+    given = arrays(
+        X=((N, H, W, C), "float32"), K=((taps, F), "float32"), Y=((pixels, F), "float32")
+    )
     got = check(conv, given, 1e-5)["Y"]
     weights = torch.tensor(given["K"]).reshape(kernel_size, kernel_size, C, F).permute(3, 2, 0, 1)
     want = torch.nn.functional.conv2d(
-        torch.tensor(given["X"]).permute(0, 3, 1, 2), weights, stride=stride, padding=pad, dilation=dilation
+        torch.tensor(given["X"]).permute(0, 3, 1, 2),
+        weights,
+        stride=stride,
+        padding=pad,
+        dilation=dilation,
     )
-    np.testing.assert_allclose(got, want.permute(0, 2, 3, 1).reshape(pixels, F).numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        got, want.permute(0, 2, 3, 1).reshape(pixels, F).numpy(), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["add", "max", "min"])
 @pytest.mark.parametrize("element", ["float32", "int32", "float16"])
 def test_tiles_of_atomics_are_clipped(kind, element):
     @T.prim_func
-    def kernel(A: T.Tensor((10, 6), element), C: T.Tensor((5, 6), element), D: T.Tensor((4,), element)):
+    def kernel(
+        A: T.Tensor((10, 6), element), C: T.Tensor((5, 6), element), D: T.Tensor((4,), element)
+    ):
         with T.Kernel(2) as bx:
             f = T.alloc_fragment((8, 8), element)
             T.fill(f, 1)
@@ -166,7 +182,9 @@ def test_second_generation_reducers(op, init):
 
 def test_views_share_storage():
     @T.prim_func
-    def kernel(A: T.Tensor((4, 6), "float32"), B: T.Tensor((24,), "float32"), C: T.Tensor((4, 6), "int32")):
+    def kernel(
+        A: T.Tensor((4, 6), "float32"), B: T.Tensor((24,), "float32"), C: T.Tensor((4, 6), "int32")
+    ):
         with T.Kernel(1):
             s = T.alloc_shared((4, 6), "float32")
             flat = T.reshape(s, (24,))
@@ -208,18 +226,32 @@ def _fails(error, body):
 
 
 def test_errors():
-    assert "0:9 is outside axis 1 of `s`" in _fails(IndexRangeError, lambda A, s, f: T.fill(s[0, 0:9], 1)).message
+    assert (
+        "0:9 is outside axis 1 of `s`"
+        in _fails(IndexRangeError, lambda A, s, f: T.fill(s[0, 0:9], 1)).message
+    )
     assert "transposed is not" in _fails(ShapeError, lambda A, s, f: T.transpose(s, f)).message
     assert "bits are not" in _fails(ShapeError, lambda A, s, f: T.view(s, (5, 5))).message
     assert "bits are not" in _fails(ShapeError, lambda A, s, f: T.reshape(s, (31,))).message
-    assert "whole buffer" in _fails(ArgumentTypeError, lambda A, s, f: T.reshape(s[0:2, 0:8], (16,))).message
+    assert (
+        "whole buffer"
+        in _fails(ArgumentTypeError, lambda A, s, f: T.reshape(s[0:2, 0:8], (16,))).message
+    )
     assert "rank 4" in _fails(ShapeError, lambda A, s, f: T.im2col(s, f, 0, 0, 3, 1, 1, 1)).message
     half = lambda A, s, f: T.im2col(A, T.view(s, dtype="float16"), 0, 0, 3, 1, 1, 1)  # noqa: E731
     assert "is float16" in _fails(DTypeError, half).message
     assert "atomics work on" in _fails(ScopeError, lambda A, s, f: T.atomic_add(f, s)).message
-    assert "one element" in _fails(NotImplementedError, lambda A, s, f: T.atomic_add(s, f, return_prev=True)).message
+    assert (
+        "one element"
+        in _fails(NotImplementedError, lambda A, s, f: T.atomic_add(s, f, return_prev=True)).message
+    )
     assert "is no reducer" in _fails(ArgumentTypeError, lambda A, s, f: T.reducer_init(f)).message
-    assert "none" in _fails(AssertionError, lambda A, s, f: T.alloc_reducer((4,), "float32", replication="some")).message
+    assert (
+        "none"
+        in _fails(
+            AssertionError, lambda A, s, f: T.alloc_reducer((4,), "float32", replication="some")
+        ).message
+    )
 
 
 def test_operations_of_other_devices_say_so():

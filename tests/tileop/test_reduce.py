@@ -39,7 +39,9 @@ def reduction(kind, shape, dim, src="float32", dst=None, clear=True, keep=False,
 
 
 @pytest.mark.parametrize("kind", ["sum", "max", "min", "abssum", "absmax"])
-@pytest.mark.parametrize("shape,dim", [((4, 9), 1), ((4, 9), 0), ((3, 4, 5), 1), ((7,), 0), ((3, 1), -1)])
+@pytest.mark.parametrize(
+    "shape,dim", [((4, 9), 1), ((4, 9), 0), ((3, 4, 5), 1), ((7,), 0), ((3, 1), -1)]
+)
 def test_floats_along_every_axis(kind, shape, dim):
     kernel, arrays = reduction(kind, shape, dim)
     got = check(kernel, arrays, 1e-6)["B"]
@@ -90,8 +92,17 @@ def test_nan_loses_or_wins(kind, dim, clear):
         assert np.isnan(got[0]) == (nan and not clear)
 
 
-@pytest.mark.parametrize("src,dst", [("float16", "float32"), ("float32", "float16"), ("bfloat16", "bfloat16"),
-                                     ("int8", "int32"), ("int32", "float32"), ("bool", "int32")])  # fmt: skip
+@pytest.mark.parametrize(
+    "src,dst",
+    [
+        ("float16", "float32"),
+        ("float32", "float16"),
+        ("bfloat16", "bfloat16"),
+        ("int8", "int32"),
+        ("int32", "float32"),
+        ("bool", "int32"),
+    ],
+)
 @pytest.mark.parametrize("dim", [0, 1])
 def test_elements_take_the_output_type_first(src, dst, dim):
     kernel, arrays = reduction("sum", (6, 7), dim, src, dst)
@@ -119,15 +130,21 @@ def test_shared_and_slices():
             T.copy(o, B)
 
     arrays = {"A": random_array(RNG, (4, 6), "float32"), "B": np.zeros(4, np.float32)}
-    np.testing.assert_allclose(check(kernel, arrays, 1e-6)["B"], arrays["A"].sum(1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        check(kernel, arrays, 1e-6)["B"], arrays["A"].sum(1), rtol=1e-5, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("shape,dim", [((9,), 0), ((4, 7), 0), ((4, 7), 1), ((4, 7), -1), ((1, 5), 1)])
+@pytest.mark.parametrize(
+    "shape,dim", [((9,), 0), ((4, 7), 0), ((4, 7), 1), ((4, 7), -1), ((1, 5), 1)]
+)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("element", ["float32", "int32", "float16"])
 def test_scans(shape, dim, reverse, element):
     @T.prim_func
-    def kernel(A: T.Tensor(shape, element), B: T.Tensor(shape, element), C: T.Tensor(shape, element)):
+    def kernel(
+        A: T.Tensor(shape, element), B: T.Tensor(shape, element), C: T.Tensor(shape, element)
+    ):
         with T.Kernel(1):
             s = T.alloc_shared(shape, element)
             f = T.alloc_fragment(shape, element)
@@ -141,7 +158,9 @@ def test_scans(shape, dim, reverse, element):
     got = check(kernel, arrays, 1e-3 if element == "float16" else 1e-6)
     flip = (lambda x: np.flip(x, dim)) if reverse else (lambda x: x)
     wide = arrays["A"].astype(np.float64)
-    np.testing.assert_allclose(got["B"].astype(float), flip(np.cumsum(flip(wide), dim)), rtol=1e-2, atol=1e-2)
+    np.testing.assert_allclose(
+        got["B"].astype(float), flip(np.cumsum(flip(wide), dim)), rtol=1e-2, atol=1e-2
+    )
     np.testing.assert_array_equal(got["C"], flip(np.maximum.accumulate(flip(arrays["A"]), dim)))
 
 
@@ -187,7 +206,12 @@ def test_errors_name_both_sides():
     message = str(_fails(ShapeError, lambda x, y: T.reduce_sum(x, y, dim=1)))
     assert "`x` [4, 8] reduced along axis 1 gives [4] or [4, 1], but `y` is [8]" in message
     assert "rank 2" in _fails(ArgumentError, lambda x, y: T.reduce_sum(x, y, dim=2)).message
-    assert "expected integers" in _fails(DTypeError, lambda x, y: T.reduce_bitor(x, y, dim=0)).message
+    assert (
+        "expected integers" in _fails(DTypeError, lambda x, y: T.reduce_bitor(x, y, dim=0)).message
+    )
     assert "one of sum" in _fails(ArgumentError, lambda x, y: T.reduce(x, y, "mean", 0)).message
     assert "`y` is [8]" in _fails(ShapeError, lambda x, y: T.cumsum(x, y)).message
-    assert "not contiguous" in _fails(ArgumentError, lambda x, y: T.any_of(T.view(x, dtype="int32"))).message
+    assert (
+        "not contiguous"
+        in _fails(ArgumentError, lambda x, y: T.any_of(T.view(x, dtype="int32"))).message
+    )

@@ -69,21 +69,24 @@ class CPrinter(CKernelPrinter):
     """Prints one function; `unit` gives the whole text."""
 
     def __init__(self, func: PrimFunc) -> None:
-        CKernelPrinter.__init__(self)
+        CKernelPrinter.__init__(self, func.body)
         self.func = func
         self.preludes: list[str] = list(func.attribute(SOURCE_PRELUDE, ()))
         self.workspaces: list[str] = []
         nodes = list(walk(func.body))
         self.can_fault = any(isinstance(n, S.Assert) or _is_check(n) for n in nodes)
         self.has_exit_label = any(_is_workspace(n) for n in nodes)
-        self.names.reserve(*_OWN_NAMES, *(n for n in map(_extern_name, nodes) if n))
+        self.names.reserve(*_OWN_NAMES, *self.shared.names.values())
+        self.names.reserve(*(n for n in map(_extern_name, nodes) if n))
 
     def unit(self) -> str:
         """The translation unit."""
         self._print_host_function()
         headers = "\n".join((*_HEADERS, *self.headers))
         kernels = ["\n".join(kernel) for kernel in self.kernels]
-        parts = (headers, *self.preludes, _RUNTIME_HOOK, *kernels, "\n".join(self.lines))
+        shared = self.shared.texts.values()
+        host = "\n".join(self.lines)
+        parts = (headers, *self.preludes, _RUNTIME_HOOK, *shared, *kernels, host)
         return "\n\n".join(parts) + "\n"
 
     # -- the host function ------------------------------------------------------------------------

@@ -70,6 +70,11 @@ class CArithmetic(CFamilyPrinter):
             self.headers.setdefault("#include <stdbool.h>")
         return CFamilyPrinter.value_type(self, kind)
 
+    def expr_IntImm(self, value: IntImm) -> Text:
+        if value.dtype.is_bool:
+            self.headers.setdefault("#include <stdbool.h>")
+        return CFamilyPrinter.expr_IntImm(self, value)
+
     def carrier(self, kind: dtype) -> str:
         """Name, in the functions of the headers, of the type in which `kind` is computed."""
         if kind in self.carried_types or kind == "tfloat32":

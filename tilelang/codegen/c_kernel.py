@@ -23,6 +23,7 @@ from tilelang.ir import stmt as S
 from tilelang.ir.annotation import ARENA_OFFSET, INIT, REDUCTION
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_SCOPES, VAR, Buffer
 from tilelang.ir.expr import Call, Expr, const_value
+from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
 from tilelang.ir.visitor import walk
 
@@ -43,8 +44,8 @@ class Field:
 class CKernelPrinter(COperations):
     """Device side; `kernels` is the finished text by launch."""
 
-    def __init__(self) -> None:
-        COperations.__init__(self)
+    def __init__(self, body: Node) -> None:
+        COperations.__init__(self, body)
         self.kernels: list[list[str]] = []
         self.in_kernel = False
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from tilelang.codegen.c_arith import CArithmetic
 from tilelang.codegen.c_expr import ADD, ANY, ATOM, MUL, POSTFIX, UNARY, Text, quote
 from tilelang.codegen.c_family import CFamilyPrinter
+from tilelang.codegen.c_shared import SharedFunctions
 from tilelang.ir import stmt as S
 from tilelang.ir.buffer import GLOBAL, Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import BufferLoad, Call, Cast, Expr, StringImm, Var, const_value
+from tilelang.ir.node import Node
 
 # A call of one of these does nothing where a block is one thread and copies are complete at once.
 NO_EFFECT = (
@@ -23,8 +25,9 @@ NO_EFFECT = (
 class COperations(CArithmetic):
     """Expressions and stores of the CPU target."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: Node) -> None:
         CArithmetic.__init__(self)
+        self.shared = SharedFunctions(body)
         self.pointer_types: dict[Var, str] = {}  # storage -> element type of its C pointer
 
     # -- memory -----------------------------------------------------------------------------------
@@ -135,7 +138,14 @@ class COperations(CArithmetic):
             self.headers.setdefault(header)
         if value.op in ("tl_check_index", "tl_check_written"):
             return self.function(value.op, "fault", *map(self.expr, value.args))
+        shared = self.shared.call(value, self.expr, self._passed_type)
+        if shared:
+            return shared, POSTFIX
         return self.function(value.op, *map(self.expr, value.args))
+
+    def _passed_type(self, value: Expr) -> str:
+        kind = self.value_type(value.dtype)
+        return kind if kind.endswith("*") else kind + " "
 
     def call_symbol(self, value: Call) -> Text:
         name = value.args[0]

@@ -62,7 +62,7 @@ def reconcile(first: Extents, second: Extents) -> tuple[tuple[Expr, ...], tuple[
 
 
 def take_extents(rank: int, other: Extents) -> tuple[Expr, ...] | None:
-    """Extents of a region given by its origin alone: those of the other side, aligned at the end."""
+    """Extents of a region given by its origin: those of the other side, aligned at the end."""
     kept = list(other)
     while len(kept) > rank and is_const(kept[0], 1):
         kept.pop(0)

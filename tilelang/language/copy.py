@@ -168,7 +168,7 @@ def tma_copy(
     eviction_policy: str | None = None,
     annotations: dict[str, Any] | None = None,
 ) -> None:
-    """A bulk copy by the tensor memory accelerator; a load needs the `barrier` that it completes."""
+    """A bulk copy by the tensor memory accelerator; a load completes `barrier`."""
     from_tile, to_tile = tile("tma_copy", 0, src), tile("tma_copy", 1, dst)
     _check_mask("tma_copy", cluster_mask)
     if leader_scope_threads is not None and (

@@ -252,12 +252,13 @@ class _ManualLaunch(KernelLaunchFrame):
     def add(self, tag: str, extent: Any, var: Var | None) -> Var:
         """The index variable of the axis `tag` with that extent."""
         size = as_expr(extent)
-        known = self.given.setdefault(tag, size)
         kind, axis = tag.split(".")[0], "xyz".index(tag[-1])
-        if known is not size:
+        known = self.given.get(tag)
+        if known is not None:
             if not structural_equal(known, size):
                 raise ArgumentError(f"launch_thread: {tag} is {size} here and {known} before", argument_span(1))
             return self.threads[axis] if kind == "threadIdx" else self.blocks[axis]
+        self.given[tag] = size
         made = var if var is not None else Var(tag.replace("Idx.", "_"), size.dtype)
         if var is None:
             self.builder.name_later(made)

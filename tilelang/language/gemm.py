@@ -1,6 +1,6 @@
 """`T.gemm` and the matrix products of particular devices.
 
-Shapes and types are checked here, with both operands shown; how a product runs is decided by `tileop`.
+Shapes and types are checked here, with both operands shown; `tileop` decides how a product runs.
 """
 
 from __future__ import annotations
@@ -89,8 +89,9 @@ def _check_extents(function: str, first: _Matrix, second: _Matrix, letter: str) 
 def _reject_extents(
     function: str, first: _Matrix, second: _Matrix, letter: str, a: int, b: int
 ) -> NoReturn:
+    one, other = first.tile.name, second.tile.name
     raise ShapeError(
-        f"{function}: {letter} of {first.tile.name} is {a} but {letter} of {second.tile.name} is {b}",
+        f"{function}: {letter} of {one} is {a} but {letter} of {other} is {b}",
         argument_span(first.tile.argument),
         notes=[
             first.note(letter),

@@ -24,8 +24,8 @@ def im2col(
 ) -> None:
     """Gather a `[pixels, taps * channels]` tile of an NHWC image.
 
-    Row p of `col` is output pixel `nhw_step * rows + p`, column c is number `c_step * columns + c` of
-    the flattened (kernel row, kernel column, channel). Taps outside the image read 0.
+    Row p of `col` is output pixel `nhw_step * rows + p`, column c is number `c_step * columns + c`
+    of the flattened (kernel row, kernel column, channel). Taps outside the image read 0.
 
     Raises:
         ShapeError: unless `img` has rank 4 and `col` rank 2.

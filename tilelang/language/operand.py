@@ -1,7 +1,7 @@
 """Tile operands: what `T.copy`, `T.gemm` and kin accept where they work on a tile.
 
-A user passes a buffer, a slice of one, or an element that names where a tile starts; `tile` makes one
-shape of description of them. Errors name the operation, the buffer and the argument.
+A user passes a buffer, a slice of one, or an element that names where a tile starts; `tile` makes
+one kind of description of them. Errors name the operation, the buffer and the argument.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def tile(function: str, argument: int, value: Any) -> Tile:
         if last.dtype.lanes == 1:
             return Tile(value.buffer, value.indices, None, False, argument)
     raise ArgumentTypeError(
-        f"{function}: argument {argument + 1} is {_what(value)}, expected a buffer, a slice such as "
-        "`A[0:64, 0:32]` or an element such as `A[i, j]`",
+        f"{function}: argument {argument + 1} is {_what(value)}, expected a buffer, a slice such "
+        "as `A[0:64, 0:32]` or an element such as `A[i, j]`",
         argument_span(argument),
     )
 

@@ -156,26 +156,26 @@ class PersistentTileScheduler:
     @property
     def m_idx(self) -> Expr:
         """Tile (or cluster) index along m."""
-        return self._read("m_idx", self._m)
+        return self._read("m_idx", "_m")
 
     @property
     def n_idx(self) -> Expr:
         """Tile index along n."""
-        return self._read("n_idx", self._n)
+        return self._read("n_idx", "_n")
 
     @property
     def linear_idx(self) -> Expr:
         """Position in the order."""
-        return self._read("linear_idx", self._position)
+        return self._read("linear_idx", "_position")
 
     @property
     def current_iter(self) -> Expr:
         """Tiles that this worker has left behind."""
-        return self._read("current_iter", self._iteration)
+        return self._read("current_iter", "_iteration")
 
-    def _read(self, what: str, variable: Buffer) -> Expr:
+    def _read(self, what: str, variable: str) -> Expr:
         self._require_state(what)
-        return variable.as_load()
+        return getattr(self, variable).as_load()
 
     def _require_state(self, what: str) -> None:
         if not self.stateful:

@@ -84,7 +84,7 @@ def reducer_init(r: Any, init: Any = None) -> None:
 
 
 def reducer_update(r: Any, value: Any) -> None:
-    """Contribute `value` to the element `r` of a reducer; once per iteration of a T.Parallel loop."""
+    """Contribute `value` to element `r` of a reducer, once per iteration of a T.Parallel loop."""
     if isinstance(r, Buffer) and r.num_elements == 1:
         r = r.load(*[0] * r.ndim)
     if not isinstance(r, BufferLoad):

@@ -17,7 +17,7 @@ def _scan(function: str, kind: str, src: Any, dst: Any, dim: int, reverse: bool)
     target = source if dst is None else tile(function, 1, dst)
     if source.is_element or len(source.box) not in (1, 2):
         raise ShapeError(
-            f"{function}: `{source.name}` has rank {len(source.box)}, expected a tile of rank 1 or 2",
+            f"{function}: `{source.name}` has rank {len(source.box)}, expected rank 1 or 2",
             argument_span(0),
             notes=source.notes(),
         )

@@ -1,8 +1,8 @@
 """Atomic updates of a whole tile: `dst[...] = op(dst[...], value)`, element by element.
 
 Operand `dst` (read and written); either an operand `src` (a tile of values) or a value `value` (one
-for all); attributes `kind` ("add", "max", "min") and `memory_order` (a number). Elements of the tile
-that lie outside `dst` are not updated.
+for all); attributes `kind` ("add", "max", "min") and `memory_order` (a number). Elements of the
+tile that lie outside `dst` are not updated.
 """
 
 from __future__ import annotations

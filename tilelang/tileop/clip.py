@@ -1,7 +1,7 @@
 """Which part of a tile lies inside its buffer, decided once and outside the loops.
 
-An axis of a tile runs over `start, ..., start + extent - 1`; its `Interval` holds the iterations that
-fall inside the buffer. Operators bind the bounds to names, run interior tiles through loops of
+An axis of a tile runs over `start, ..., start + extent - 1`; its `Interval` holds the iterations
+that fall inside the buffer. Operators bind the bounds to names, run interior tiles through loops of
 constant extents, and give edge tiles loops over what is left.
 """
 

@@ -12,6 +12,7 @@ _UNITS = {
     "tma_gather4": "tensor memory accelerator",
     "tma_scatter4": "tensor memory accelerator",
     "copy_cluster": "block clusters",
+    "gemm_sp": "sparse matrix unit",
     "tcgen05_gemm": "tensor memory",
     "tcgen05_gemm_blockscaled": "tensor memory",
     "mma_gemm_blockscaled": "block-scaled matrix unit",

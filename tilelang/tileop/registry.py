@@ -25,6 +25,7 @@ OPERATORS: dict[str, str] = {
     "copy_cluster": "tilelang.tileop.device_only:DeviceOnly",
     "tma_gather4": "tilelang.tileop.device_only:DeviceOnly",
     "tma_scatter4": "tilelang.tileop.device_only:DeviceOnly",
+    "gemm_sp": "tilelang.tileop.device_only:DeviceOnly",
     "tcgen05_gemm": "tilelang.tileop.device_only:DeviceOnly",
     "tcgen05_gemm_blockscaled": "tilelang.tileop.device_only:DeviceOnly",
     "mma_gemm_blockscaled": "tilelang.tileop.device_only:DeviceOnly",

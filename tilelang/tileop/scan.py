@@ -1,7 +1,7 @@
 """`T.cumsum`, `T.cummax`: inclusive scans along one axis.
 
-Operands `src` (read) and `dst` (written; the same region when in place); attributes `kind` ("sum" or
-"max"), `dim`, `reverse`. Both regions have one shape.
+Operands `src` (read) and `dst` (written; the same region when in place); attributes `kind` ("sum"
+or "max"), `dim`, `reverse`. Both regions have one shape.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def innermost_choice(variables: Sequence[Var], body: Stmt) -> int:
 
 
 def why_not_vectorised(var: Var, body: Stmt, reducers: Sequence[Buffer]) -> str | None:
-    """`None` when iterations over `var` may run as lanes of vectors, otherwise the reason why not."""
+    """`None` when iterations over `var` may run as vector lanes, otherwise the reason why not."""
     inside = {n.buffer for n in walk(body) if isinstance(n, Allocate)}
     if any(buffer.scope() != VAR for buffer in inside):
         return "the body has an array of its own"

@@ -57,7 +57,7 @@ from tilelang.ir.stmt import (
 )
 from tilelang.ir.visitor import Mutator, walk
 from tilelang.transform.flatten_buffers import print_elements
-from tilelang.transform.plan_memory import POINTER_OPS
+from tilelang.transform.liveness import POINTER_OPS
 
 if TYPE_CHECKING:
     from tilelang.transform.context import PassContext

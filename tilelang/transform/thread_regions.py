@@ -235,7 +235,7 @@ class RegionCutter:
 
     def lift(self, call: Call) -> Expr | None:
         """Take one exchange apart; gives the value that the running thread receives."""
-        parts = Exchanger(self.grid, self.active).exchange(call)
+        parts = Exchanger(self.grid, self.active, self.varying).exchange(call)
         self.out.extend(parts.before)
         here = self.grid.linear()
         for (array, value), neutral in zip(parts.operands, parts.neutral):

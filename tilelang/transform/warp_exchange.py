@@ -36,7 +36,7 @@ from tilelang.ir.expr import (
 )
 from tilelang.ir.stmt import Allocate, BufferStore, If, Stmt, seq
 from tilelang.transform.thread_grid import WARP, ThreadGrid, each
-from tilelang.transform.varying import ALLREDUCE, BLOCK_VOTES, SHUFFLES, VOTES
+from tilelang.transform.varying import ALLREDUCE, BLOCK_VOTES, SHUFFLES, VOTES, Varying
 
 _ZERO = (as_expr(0),)
 _FULL = 0xFFFFFFFF
@@ -92,9 +92,10 @@ class Exchanger:
     `active` is the array of threads that take part, or `None` for all of them.
     """
 
-    def __init__(self, grid: ThreadGrid, active: Buffer | None) -> None:
+    def __init__(self, grid: ThreadGrid, active: Buffer | None, varying: Varying) -> None:
         self.grid = grid
         self.active = active
+        self.varying = varying
         self.operands: list[tuple[Buffer, Expr]] = []
         self.neutral: list[Expr] = []
         self.before: list[Stmt] = []
@@ -134,6 +135,12 @@ class Exchanger:
         self.neutral.append(cast(neutral, value.dtype))
         return lambda thread: element(array, thread)
 
+    def _setting(self, name: str, value: Expr) -> Callable[[Expr], Expr]:
+        """As `_contribute`, for what only threads that take part are asked for."""
+        if not self.varying(value):
+            return lambda _: value
+        return self._contribute(name, value, constant(0, value.dtype))
+
     def _fetch(self, array: Buffer) -> Expr:
         return element(array, self.grid.linear())
 
@@ -161,7 +168,7 @@ class Exchanger:
                 f"{call.op}: width is `{width}`, expected a power of two up to 32", call.span
             )
         source = self._contribute("sent", value, constant(0, value.dtype))
-        offset = self._contribute("from_lane", lane, as_expr(0))
+        offset = self._setting("from_lane", lane)
         received = self._array("received", value.dtype)
 
         def step(thread: Var) -> Stmt:
@@ -205,7 +212,7 @@ class Exchanger:
             return self._match(call)
         mask, predicate = call.args if call.args else (constant(_FULL, "uint32"), as_expr(True))
         source = self._contribute("vote", predicate, as_expr(False))
-        wanted = self._contribute("mask", mask, constant(0, "uint32"))
+        wanted = self._setting("mask", mask)
         received = self._array("received", call.dtype)
         yes, here = self._scalar("yes", dtype("uint32")), self._scalar("present", dtype("uint32"))
 
@@ -237,7 +244,7 @@ class Exchanger:
     def _match(self, call: Call) -> tuple[list[Stmt], Expr]:
         mask, value = call.args
         source = self._contribute("sent", value, constant(0, value.dtype))
-        wanted = self._contribute("mask", mask, constant(0, "uint32"))
+        wanted = self._setting("mask", mask)
         received = self._array("received", call.dtype)
         same = self._scalar("same", dtype("uint32"))
         others = self._scalar("others", dtype("uint32"))

@@ -29,9 +29,10 @@ static __attribute__((noinline, unused)) void tl_rng_refill(tl_rng *rng) {
 
 TL_INLINE void tl_rng_init(tl_rng *rng, uint64_t seed, uint64_t sequence, uint64_t offset) {
   const uint64_t first = offset / 4;
-  *rng = (tl_rng){{(uint32_t)first, (uint32_t)(first >> 32), (uint32_t)sequence,
-                   (uint32_t)(sequence >> 32)},
-                  {(uint32_t)seed, (uint32_t)(seed >> 32)}};
+  rng->counter[0] = (uint32_t)first, rng->counter[1] = (uint32_t)(first >> 32);
+  rng->counter[2] = (uint32_t)sequence, rng->counter[3] = (uint32_t)(sequence >> 32);
+  rng->key[0] = (uint32_t)seed, rng->key[1] = (uint32_t)(seed >> 32);
+  rng->has_spare = 0;
   rng->used = (uint32_t)(offset % 4);
   tl_rng_refill(rng);
 }

@@ -1,7 +1,7 @@
 """Matrix products on a CPU: the micro-kernel of `device/c/gemm.h`, or plain loops.
 
-`MicroKernel` packs what is not yet in the form the kernel reads, calls it, and brings the sums into C
-where C does not hold sums itself. It emits calls only; what they do stands in the header.
+`MicroKernel` packs what is not yet in the form the kernel reads, calls it, and brings the sums into
+C where C does not hold sums itself. It emits calls only; what they do stands in the header.
 """
 
 from __future__ import annotations

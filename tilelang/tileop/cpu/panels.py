@@ -1,8 +1,8 @@
 """The panel form of a matrix product's B operand, and the operations that write it.
 
-The micro-kernel (`device/c/gemm.h`) reads B from panels: `[ceil(N/NR)][ceil(K/KP)][NR][KP]` elements
-of the form's type. A shared buffer that only feeds such products is kept in that form from the start
-(`BPanels`, decided by `infer_layouts`), so that its T.copy packs and the product reads it as it is.
+The micro-kernel (`device/c/gemm.h`) reads B from panels: `[ceil(N/NR)][ceil(K/KP)][NR][KP]`
+elements of the form's type. A shared buffer that only feeds such products is kept in that form from
+the start (`BPanels`, decided by `infer_layouts`): its T.copy packs, the product reads it as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,20 @@ from tilelang.tileop.loops import address, in_range, nest, run, together
 
 # Kinds that bfloat16 holds exactly.
 _BF16_KINDS = frozenset(
-    ["bfloat16", "float8_e3m4", "float8_e4m3", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2", "float8_e5m2fnuz", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn", "float4_e2m1_unpacked"]
+    [
+        "bfloat16",
+        "float8_e3m4",
+        "float8_e4m3",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e4m3b11fnuz",
+        "float8_e5m2",
+        "float8_e5m2fnuz",
+        "float6_e2m3fn",
+        "float6_e3m2fn",
+        "float4_e2m1fn",
+        "float4_e2m1_unpacked",
+    ]
 )
 
 
