@@ -1,4 +1,4 @@
-"""What the examples share: the `--size` option, the device to run on, and the comparison with PyTorch."""
+"""What the examples share: the `--size` option, the device, the comparison with PyTorch."""
 
 import argparse
 
@@ -15,8 +15,8 @@ def pick_device():
 class Cases:
     """The cases of one example.
 
-    `large` and `device` say how to run; `check` compares and prints a line; `status` is the exit code.
-    `matmul_tolerance` is for products of float32 tensors, which tensor cores round to tfloat32.
+    `large` and `device` say how to run; `check` compares and prints a line; `status` is the exit
+    code. `matmul_tolerance` is for products of float32, which tensor cores round to tfloat32.
     """
 
     def __init__(self, description):
@@ -37,10 +37,10 @@ class Cases:
         return torch.randn(*shape, device=self.device).to(dtype)
 
     def check(self, name, result, reference, tolerance):
-        """Print `name shape: relative error … ok`, where `reference` has the higher precision.
+        """Print `name shape: relative error ... ok`, where `reference` has the higher precision.
 
-        The error is the norm of the difference over the norm of the reference; integers must be equal
-        (tolerance 0). A result of the wrong shape, or with a NaN, is wrong.
+        The error is the norm of the difference over the norm of the reference; a tolerance of 0
+        asks for equality. A result of another shape, or with a NaN, is wrong.
         """
         shape = "x".join(map(str, result.shape))
         ours, expected = result.double().cpu(), reference.double().cpu()

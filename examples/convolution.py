@@ -82,8 +82,15 @@ def direct_convolution(
 def main():
     cases = Cases(__doc__)
     shapes = cases.size(
-        [(2, 14, 14, 16, 32, 3, 1, 1, 1), (1, 13, 11, 5, 70, 3, 2, 2, 2), (1, 9, 9, 8, 8, 1, 1, 1, 0)],
-        [(8, 56, 56, 64, 128, 3, 1, 1, 1), (8, 57, 55, 64, 100, 5, 2, 1, 2)],
+        [
+            (2, 14, 14, 16, 32, 3, 1, 1, 1),
+            (1, 13, 11, 5, 70, 3, 2, 2, 2),
+            (1, 9, 9, 8, 8, 1, 1, 1, 0),
+        ],
+        [
+            (8, 56, 56, 64, 128, 3, 1, 1, 1),
+            (8, 57, 55, 64, 100, 5, 2, 1, 2),
+        ],
     )
     for N, H, W, C, F, taps, stride, dilation, padding in shapes:
         images, filters = cases.randn(N, H, W, C), cases.randn(taps, taps, C, F)

@@ -1,7 +1,7 @@
 """Matrix product with four-bit weights: C = A W^T, W unpacked and scaled on the way.
 
-W has N rows of K integers in [-8, 7], stored as value + 8, two to a byte with the even column in the low
-half. Every `group` neighbours of a row share one scale.
+W has N rows of K integers in [-8, 7], stored as value + 8, two to a byte with the even column in
+the low half. Every `group` neighbours of a row share one scale.
 """
 
 import sys
@@ -53,7 +53,8 @@ def pack(weights):
 def main():
     cases = Cases(__doc__)
     group = 32
-    for M, N, K in cases.size([(128, 128, 256), (33, 70, 96)], [(2048, 2048, 2048), (16, 4096, 4064)]):
+    shapes = cases.size([(128, 128, 256), (33, 70, 96)], [(2048, 2048, 2048), (16, 4096, 4064)])
+    for M, N, K in shapes:
         weights = torch.randint(-8, 8, (N, K), device=cases.device)
         for dtype in (torch.float16, torch.float32):
             name = str(dtype).removeprefix("torch.")
@@ -62,9 +63,8 @@ def main():
             # the kernel rounds a scaled weight to the element type, so does the reference
             W = (weights.to(dtype) * scales.repeat_interleave(group, dim=1)).double()
             result = dequantize_matmul(M, N, K, group, dtype=name)(A, pack(weights), scales)
-            cases.check(
-                f"dequantize_matmul_{name}", result, A.double() @ W.T, cases.matmul_tolerance
-            )
+            label = f"dequantize_matmul_{name}"
+            cases.check(label, result, A.double() @ W.T, cases.matmul_tolerance)
     return cases.status
 
 

@@ -1,7 +1,7 @@
 """Eager kernels: called with tensors, compiled at the first call for each set of constants.
 
-Sizes of `T.const` are read off the tensors and compiled in; sizes of `T.dynamic` stay variables, so one
-kernel serves all of them. `T.empty` makes the outputs. Macros are inlined where they are called.
+Sizes of `T.const` are read off the tensors and compiled in; sizes of `T.dynamic` stay variables, so
+one kernel serves all of them. `T.empty` makes the outputs. Macros are inlined at their calls.
 """
 
 import sys
@@ -39,7 +39,7 @@ def multiply_tiles(A, B, C_local, row, column, K, block_M, block_N, block_K, dty
 
 
 @tilelang.jit
-def matmul(A, B, dtype: T.dtype = "float32", block_M: int = 64, block_N: int = 64, block_K: int = 32):
+def matmul(A, B, dtype: T.dtype = "float32", block_M=64, block_N=64, block_K=32):
     """A B: a kernel for each N and K, of the layer, that serves every M, the number of tokens."""
     M = T.dynamic("M")
     N, K = T.const("N, K")
@@ -84,7 +84,8 @@ def main():
     for n in cases.size((1, 1000, 4097), (1 << 20, 1 << 24)):
         x, y = cases.randn(n), cases.randn(n)
         cases.check("axpy", axpy(x, 2.5, y), 2.5 * x.double() + y.double(), 1e-6)
-    cases.check("axpy with blocks of 256", axpy(x, -1.0, y, block=256), y.double() - x.double(), 1e-6)
+    result = axpy(x, -1.0, y, block=256)
+    cases.check("axpy with blocks of 256", result, y.double() - x.double(), 1e-6)
 
     N, K = cases.size((130, 100), (2048, 2048))
     for M in (1, 64, 200):

@@ -1,7 +1,7 @@
 """Elementwise kernels: sizes that no tile divides, float16 storage, a two-dimensional grid.
 
-`T.Parallel` names a tile of independent elements; the compiler spreads it over threads and vectors and
-guards the elements that fall outside a tensor, so the kernels do not.
+`T.Parallel` names a tile of independent elements; the compiler spreads it over threads and vectors
+and guards the elements that fall outside a tensor, so the kernels do not.
 """
 
 import math

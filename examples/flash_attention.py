@@ -1,9 +1,9 @@
 """FlashAttention forward: softmax(Q K^T / sqrt(dim)) V without the score matrix in memory.
 
-Each block owns `block_M` queries and walks the keys in tiles with the online softmax. Grouped queries
-(`heads` a multiple of `kv_heads`), causal masks, and lengths that no tile divides. Written twice: as a
-factory that returns a kernel, (batch, heads, length, dim), and as an eager function that is called with
-tensors, (batch, length, heads, dim).
+Each block owns `block_M` queries and walks the keys in tiles with the online softmax. Grouped
+queries (`heads` a multiple of `kv_heads`), causal masks, and lengths that no tile divides. Written
+twice: as a factory that returns a kernel, tensors being (batch, heads, length, dim), and as an
+eager function that is called with tensors, (batch, length, heads, dim).
 """
 
 import sys
@@ -18,10 +18,11 @@ LOG2_E = 1.4426950408889634
 
 
 @T.macro
-def online_softmax(S, row_max, old_max, rescale, row_sum, total, block_M, block_N, scale):
-    """Scores become exponentials; `rescale` is what sums and results so far must be multiplied by."""
+def online_softmax(S, row_max, old_max, rescale, row_sum, total, scale):
+    """Scores become exponentials; `rescale` is the factor of the sums and results so far."""
     T.copy(row_max, old_max)
     T.reduce_max(S, row_max, dim=1, clear=False)
+    block_M, block_N = S.shape
     for i in T.Parallel(block_M):
         rescale[i] = T.exp2(old_max[i] * scale - row_max[i] * scale)
     for i, j in T.Parallel(block_M, block_N):
@@ -43,7 +44,7 @@ def attention(
         Q: T.Tensor((batch, heads, length, dim), dtype),
         K: T.Tensor((batch, kv_heads, length, dim), dtype),
         V: T.Tensor((batch, kv_heads, length, dim), dtype),
-        O: T.Tensor((batch, heads, length, dim), dtype),
+        out: T.Tensor((batch, heads, length, dim), dtype),
     ):
         with T.Kernel(T.ceildiv(length, block_M), heads, batch, threads=128) as (bx, by, bz):
             Q_shared = T.alloc_shared((block_M, dim), dtype)
@@ -72,7 +73,7 @@ def attention(
                         seen = k * block_N + j < length
                     S[i, j] = T.if_then_else(seen, 0, -T.infinity("float32"))
                 T.gemm(Q_shared, K_shared, S, transpose_B=True)
-                online_softmax(S, row_max, old_max, rescale, row_sum, total, block_M, block_N, scale)
+                online_softmax(S, row_max, old_max, rescale, row_sum, total, scale)
                 T.copy(S, P)
                 for i, j in T.Parallel(block_M, dim):
                     acc[i, j] *= rescale[i]
@@ -80,7 +81,7 @@ def attention(
                 T.gemm(P, V_shared, acc)
             for i, j in T.Parallel(block_M, dim):
                 acc[i, j] /= total[i]
-            T.copy(acc, O[bz, by, bx * block_M, 0])
+            T.copy(acc, out[bz, by, bx * block_M, 0])
 
     return kernel
 
@@ -93,7 +94,7 @@ def eager_attention(Q, K, V, causal: bool, block_M: int = 64, block_N: int = 64)
     Q: T.Tensor((batch, q_length, heads, dim), "float32")
     K: T.Tensor((batch, kv_length, kv_heads, dim), "float32")
     V: T.Tensor((batch, kv_length, kv_heads, dim), "float32")
-    O = T.empty((batch, q_length, heads, dim), "float32")
+    out = T.empty((batch, q_length, heads, dim), "float32")
     group = heads // kv_heads
     with T.Kernel(T.ceildiv(q_length, block_M), heads, batch, threads=128) as (bx, by, bz):
         Q_shared = T.alloc_shared((block_M, dim), "float32")
@@ -119,17 +120,16 @@ def eager_attention(Q, K, V, causal: bool, block_M: int = 64, block_N: int = 64)
                 last = T.min(kv_length - 1, past + bx * block_M + i) if causal else kv_length - 1
                 S[i, j] = T.if_then_else(k * block_N + j <= last, 0, -T.infinity("float32"))
             T.gemm(Q_shared, K_shared, S, transpose_B=True)
-            online_softmax(
-                S, row_max, old_max, rescale, row_sum, total, block_M, block_N, dim**-0.5 * LOG2_E
-            )
+            scale = dim**-0.5 * LOG2_E
+            online_softmax(S, row_max, old_max, rescale, row_sum, total, scale)
             for i, j in T.Parallel(block_M, dim):
                 acc[i, j] *= rescale[i]
             T.copy(V[bz, k * block_N : (k + 1) * block_N, by // group, :], V_shared)
             T.gemm(S, V_shared, acc)
         for i, j in T.Parallel(block_M, dim):
             acc[i, j] /= total[i]
-        T.copy(acc, O[bz, bx * block_M : (bx + 1) * block_M, by, :])
-    return O
+        T.copy(acc, out[bz, bx * block_M : (bx + 1) * block_M, by, :])
+    return out
 
 
 def reference_attention(Q, K, V, causal):

@@ -1,8 +1,8 @@
-"""Matrix products: plain, transposed, batched, split along K, of dynamic shape, with a fused epilogue.
+"""Matrix products: plain, transposed, batched, split along K, dynamic, with a fused epilogue.
 
-C = op(A) op(B), accumulated in a fragment. float32, float16 and bfloat16 accumulate in float32, int8 in
-int32. The sizes need not be multiples of the tile: a copy reads zeros outside a tensor and writes
-nothing there.
+C = op(A) op(B), accumulated in a fragment. float32, float16 and bfloat16 accumulate in float32,
+int8 in int32. The sizes need not be multiples of the tile: a copy reads zeros outside a tensor and
+writes nothing there.
 """
 
 import math
@@ -55,7 +55,8 @@ def batched_matmul(batch, M, N, K, block_M=64, block_N=64, block_K=32, dtype="fl
         B: T.Tensor((batch, K, N), dtype),
         C: T.Tensor((batch, M, N), dtype),
     ):
-        with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), batch, threads=128) as (bx, by, bz):
+        blocks = (T.ceildiv(N, block_N), T.ceildiv(M, block_M), batch)
+        with T.Kernel(*blocks, threads=128) as (bx, by, bz):
             A_shared = T.alloc_shared((block_M, block_K), dtype)
             B_shared = T.alloc_shared((block_K, block_N), dtype)
             C_local = T.alloc_fragment((block_M, block_N), "float32")
@@ -78,7 +79,8 @@ def split_k_matmul(M, N, K, splits, block_M=64, block_N=64, block_K=32, dtype="f
     def kernel(
         A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), "float32")
     ):
-        with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), splits, threads=128) as (bx, by, bz):
+        blocks = (T.ceildiv(N, block_N), T.ceildiv(M, block_M), splits)
+        with T.Kernel(*blocks, threads=128) as (bx, by, bz):
             A_shared = T.alloc_shared((block_M, block_K), dtype)
             B_shared = T.alloc_shared((block_K, block_N), dtype)
             C_local = T.alloc_fragment((block_M, block_N), "float32")
@@ -178,7 +180,8 @@ def check_dtypes(cases, M, N, K):
 def check_forms(cases, M, N, K):
     tolerance = cases.matmul_tolerance
     A, B = cases.randn(3, M, K), cases.randn(3, K, N)
-    cases.check("batched_matmul", batched_matmul(3, M, N, K)(A, B), A.double() @ B.double(), tolerance)
+    result = batched_matmul(3, M, N, K)(A, B)
+    cases.check("batched_matmul", result, A.double() @ B.double(), tolerance)
 
     A, B = cases.randn(M, 4 * K), cases.randn(4 * K, N)
     C = torch.zeros(M, N, device=cases.device)

@@ -1,8 +1,8 @@
 """Matrix times vector, three ways: y = A x with A of N rows and K columns.
 
-`gemv` keeps a tile of products and sums it once, at the end; `split_k_gemv` shares a row among blocks,
-for matrices with few rows; `gemv_by_threads` is written for single threads, which combine their sums with
-an allreduce.
+`gemv` keeps a tile of products and sums it once, at the end; `split_k_gemv` shares a row among
+blocks, for matrices with few rows; `gemv_by_threads` is written for single threads, which combine
+their sums with an allreduce.
 """
 
 import sys
@@ -19,8 +19,8 @@ def gemv(N, K, block_N=8, block_K=256, dtype="float32"):
     @T.prim_func
     def kernel(A: T.Tensor((N, K), dtype), x: T.Tensor((K,), dtype), y: T.Tensor((N,), dtype)):
         with T.Kernel(T.ceildiv(N, block_N), threads=128) as bx:
-            A_local = T.alloc_fragment((block_N, block_K), dtype)
-            x_shared = T.alloc_shared((block_K,), dtype)
+            A_local = T.alloc_fragment((block_N, block_K), "float32")
+            x_shared = T.alloc_shared((block_K,), "float32")
             products = T.alloc_fragment((block_N, block_K), "float32")
             sums = T.alloc_fragment((block_N,), "float32")
             T.clear(products)
@@ -28,7 +28,7 @@ def gemv(N, K, block_N=8, block_K=256, dtype="float32"):
                 T.copy(A[bx * block_N, k * block_K], A_local)
                 T.copy(x[k * block_K], x_shared)
                 for i, j in T.Parallel(block_N, block_K):
-                    products[i, j] += T.cast(A_local[i, j], "float32") * T.cast(x_shared[j], "float32")
+                    products[i, j] += A_local[i, j] * x_shared[j]
             T.reduce_sum(products, sums, dim=1)
             T.copy(sums, y[bx * block_N])
 
@@ -43,8 +43,8 @@ def split_k_gemv(N, K, splits, block_N=8, block_K=256, dtype="float32"):
     @T.prim_func
     def kernel(A: T.Tensor((N, K), dtype), x: T.Tensor((K,), dtype), y: T.Tensor((N,), "float32")):
         with T.Kernel(T.ceildiv(N, block_N), splits, threads=128) as (bx, by):
-            A_local = T.alloc_fragment((block_N, block_K), dtype)
-            x_shared = T.alloc_shared((block_K,), dtype)
+            A_local = T.alloc_fragment((block_N, block_K), "float32")
+            x_shared = T.alloc_shared((block_K,), "float32")
             products = T.alloc_fragment((block_N, block_K), "float32")
             sums = T.alloc_fragment((block_N,), "float32")
             T.clear(products)
@@ -52,7 +52,7 @@ def split_k_gemv(N, K, splits, block_N=8, block_K=256, dtype="float32"):
                 T.copy(A[bx * block_N, (by * steps + k) * block_K], A_local)
                 T.copy(x[(by * steps + k) * block_K], x_shared)
                 for i, j in T.Parallel(block_N, block_K):
-                    products[i, j] += T.cast(A_local[i, j], "float32") * T.cast(x_shared[j], "float32")
+                    products[i, j] += A_local[i, j] * x_shared[j]
             T.reduce_sum(products, sums, dim=1)
             T.atomic_add(y[bx * block_N], sums)
 
@@ -79,14 +79,14 @@ def gemv_by_threads(N, K, rows=4, lanes=32, vector=4, dtype="float32"):
                     A_local[v] = A[row, k * block_K + lane * vector + v]
                     x_local[v] = x[k * block_K + lane * vector + v]
                 for v in T.serial(vector):
-                    partial[0] += T.cast(A_local[v], "float32") * T.cast(x_local[v], "float32")
-            with T.attr(
-                T.comm_reducer(lambda a, b: a + b, [T.float32(0)]),
-                "reduce_scope",
-                T.reinterpret(T.uint64(0), dtype="handle"),
-            ):
+                    partial[0] += A_local[v].astype("float32") * x_local[v].astype("float32")
+            add = T.comm_reducer(lambda a, b: a + b, [T.float32(0)])
+            nothing = T.reinterpret(T.uint64(0), dtype="handle")
+            with T.attr(add, "reduce_scope", nothing):
                 T.evaluate(
-                    T.tvm_thread_allreduce(T.uint32(1), partial[0], True, total[0], lane, dtype="handle")
+                    T.tvm_thread_allreduce(
+                        T.uint32(1), partial[0], True, total[0], lane, dtype="handle"
+                    )
                 )
             if lane == 0:
                 y[row] = total[0]

@@ -77,9 +77,11 @@ def main():
             X = cases.randn(M, N, dtype=dtype) + 3
             W, B = cases.randn(N, dtype=dtype), cases.randn(N, dtype=dtype)
             expected = functions.rms_norm(X.double(), (N,), W.double(), 1e-6)
-            cases.check(f"rms_norm_{name}", rms_norm(M, N, dtype=name)(X, W), expected, tolerance)
+            result = rms_norm(M, N, dtype=name)(X, W)
+            cases.check(f"rms_norm_{name}", result, expected, tolerance)
             expected = functions.layer_norm(X.double(), (N,), W.double(), B.double(), 1e-5)
-            cases.check(f"layer_norm_{name}", layer_norm(M, N, dtype=name)(X, W, B), expected, tolerance)
+            result = layer_norm(M, N, dtype=name)(X, W, B)
+            cases.check(f"layer_norm_{name}", result, expected, tolerance)
     return cases.status
 
 

@@ -1,8 +1,8 @@
 """Row softmax in one pass over columns that do not fit on chip.
 
 A block walks its rows in tiles. It keeps the largest value seen so far and the sum of exponentials
-relative to it; when a tile brings a larger maximum the old sum is rescaled. A second walk writes the
-result.
+relative to it; when a tile brings a larger maximum the old sum is rescaled. A second walk writes
+the result.
 """
 
 import sys

@@ -16,7 +16,9 @@ import tilelang.language as T
 def topk(M, N, k, block_M=8, dtype="float32"):
     @T.prim_func
     def kernel(
-        X: T.Tensor((M, N), dtype), values: T.Tensor((M, k), dtype), columns: T.Tensor((M, k), "int32")
+        X: T.Tensor((M, N), dtype),
+        values: T.Tensor((M, k), dtype),
+        columns: T.Tensor((M, k), "int32"),
     ):
         with T.Kernel(T.ceildiv(M, block_M), threads=128) as bx:
             x = T.alloc_fragment((block_M, N), dtype)
@@ -41,7 +43,8 @@ def topk(M, N, k, block_M=8, dtype="float32"):
 
 def main():
     cases = Cases(__doc__)
-    for M, N, k in cases.size([(64, 128, 8), (37, 100, 5), (3, 7, 7)], [(4096, 256, 8), (8191, 1000, 6)]):
+    small, large = [(64, 128, 8), (37, 100, 5), (3, 7, 7)], [(4096, 256, 8), (8191, 1000, 6)]
+    for M, N, k in cases.size(small, large):
         X = cases.randn(M, N)
         values, columns = topk(M, N, k)(X)
         expected, _ = torch.topk(X, k, dim=1)

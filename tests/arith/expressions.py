@@ -96,7 +96,8 @@ def _grown_mixed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     unsigned = st.sampled_from([ir.Add, ir.Sub, ir.Mul])
 
     def operation(kind: Any, a: Any, b: Any) -> Any:
-        typ = ir.dtype("uint32") if kind in (ir.Add, ir.Sub, ir.Mul) else a.dtype
+        may_overflow = kind in (ir.Add, ir.Sub, ir.Mul, *DIVISIONS)  # -128 // -1 does, too
+        typ = ir.dtype("uint32") if may_overflow else a.dtype
         return kind(_as_type(a, typ), _as_type(b, typ))
 
     return st.one_of(

@@ -10,7 +10,8 @@ import pytest
 
 from tilelang.arith import Analyzer, Interval, evaluate, simplify
 from tilelang.arith.interval import point
-from tilelang.arith.pattern import Const, Form, Literal, Pattern, Rule, Typed
+from tilelang.arith.pattern import Const, Form, Literal, Pattern, Typed
+from tilelang.arith.rule import Rule
 from tilelang.arith.rules import TABLES
 from tilelang.env import env
 from tilelang.errors import ArithmeticFault

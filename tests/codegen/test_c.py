@@ -450,3 +450,66 @@ def test_device_only_operations_are_errors_at_their_line() -> None:
         unit_text(f)
     assert caught.value.span is not None
     assert "T.cluster_sync()" in caught.value.span.source_line()
+
+
+def test_iterations_that_depend_on_each_other_are_not_run_side_by_side(tmp_path: Path) -> None:
+    @T.prim_func
+    def f(
+        x: T.Tensor((64,), "float32"), y: T.Tensor((64,), "float32"), s: T.Tensor((1,), "float32")
+    ):  # fmt: skip
+        with T.Kernel(1, threads=1):
+            total = T.alloc_var("float32", 0.0)
+            for j in T.vectorized(64):
+                s[0] += x[j]
+            for j in T.vectorized(64):
+                total += x[j]
+            for j in T.vectorized(64):
+                y[j] = x[j] + total
+
+    unit = CompiledC(f, tmp_path)
+    assert unit.source.count("#pragma omp simd") == 1
+    x = RNG.integers(0, 9, 64).astype(np.float32)
+    y, s = np.zeros(64, np.float32), np.zeros(1, np.float32)
+    unit(x, y, s)
+    assert s[0] == x.sum()
+    np.testing.assert_array_equal(y, x + x.sum())
+
+
+def test_equal_micro_kernels_are_compiled_once(tmp_path: Path) -> None:
+    @T.prim_func
+    def f(
+        A: T.Tensor((32, 32), "float32"), B: T.Tensor((32, 32), "float32"),
+        C: T.Tensor((32, 32), "float32"),
+    ):  # fmt: skip
+        with T.Kernel(1, threads=32):
+            a, b, c = (T.alloc_shared((32, 32), "float32") for _ in "abc")
+            first, second = (T.alloc_fragment((32, 32), "float32") for _ in "ab")
+            T.copy(A, a)
+            T.copy(B, b)
+            T.clear(first)
+            T.gemm(a, b, first)
+            T.copy(first, c)
+            T.clear(second)
+            T.gemm(c, b, second)
+            T.copy(second, C)
+
+    unit = CompiledC(f, tmp_path)
+    assert unit.source.count("  tl_gemm_f32(") == 1
+    assert unit.source.count("  gemm_f32_shared(") == 2
+    A, B = (RNG.standard_normal((32, 32), np.float32) for _ in "ab")
+    C = np.zeros((32, 32), np.float32)
+    unit(A, B, C)
+    np.testing.assert_allclose(C, A @ B @ B, rtol=1e-3, atol=1e-3)
+
+
+def test_rounding_directions(tmp_path: Path) -> None:
+    @T.prim_func
+    def f(y: T.Tensor((4,), "float32"), one: T.float32, three: T.float32):
+        with T.Kernel(1, threads=1):
+            for n, mode in enumerate(("rn", "rz", "ru", "rd")):
+                y[n] = T.ieee_fdiv(one, three, mode)
+
+    y = np.zeros(4, np.float32)
+    CompiledC(f, tmp_path)(y, 1.0, 3.0)
+    below, above = np.nextafter(np.float32(1 / 3), np.float32(0)), np.float32(1 / 3)
+    assert y.tolist() == [above, below, above, below]

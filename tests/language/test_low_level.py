@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.interpreter import run
 
 import tilelang
 import tilelang.language as T
+from tests.interpreter import run
 from tilelang.errors import ArgumentError, ArgumentTypeError, LanguageError, ShapeError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.func import PrimFunc
@@ -122,7 +122,9 @@ class TestStorage:
     def test_what_is_refused(self) -> None:
         assert "is no buffer" in fails(ArgumentTypeError, lambda A: L.buffer_store(3, 1, [0]))
         assert "is no pointer" in fails(ArgumentTypeError, lambda A: L.decl_buffer((1,), data=5))
-        assert "is dense" in fails(ArgumentError, lambda A: L.alloc_buffer((4,), strides=[2], scope="local"))
+        assert "is dense" in fails(
+            ArgumentError, lambda A: L.alloc_buffer((4,), strides=[2], scope="local")
+        )
         assert "not [" in fails(ShapeError, lambda A: L.match_buffer(A[0:2, 0:4], (4, 4)))
         assert "no pointer, buffer or region" in fails(TypeError, lambda A: L.match_buffer(3, (4,)))
 
@@ -132,7 +134,9 @@ class TestPointers:
         @T.prim_func
         def kernel(A: T.Tensor((8, 4), "float32")):  # type: ignore[valid-type]
             with T.Kernel(1, threads=1):
-                T.call_extern("handle", "use", L.tvm_access_ptr(L.type_annotation("float32"), A.data, 4, 8, 3))
+                T.call_extern(
+                    "handle", "use", L.tvm_access_ptr(L.type_annotation("float32"), A.data, 4, 8, 3)
+                )
 
         (call,) = [n for n in walk(kernel.body) if getattr(n, "op", "") == "access_ptr"]
         load, access = call.args

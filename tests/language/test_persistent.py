@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.interpreter import run
 
 import tilelang
 import tilelang.language as T
+from tests.interpreter import run
 from tilelang.errors import ArgumentError, LanguageError
 from tilelang.ir.verify import verify
 from tilelang.language.persistent import PersistentTileScheduler
@@ -47,14 +47,20 @@ def test_the_other_order_is_the_transpose() -> None:
 
 def test_clusters_share_a_row_index() -> None:
     scheduler = PersistentTileScheduler(7, 3, cluster_size=2, stateful=False)
-    assert sorted(scheduler.coord(i) for i in range(12)) == [(i, j) for i in range(4) for j in range(3)]
+    assert sorted(scheduler.coord(i) for i in range(12)) == [
+        (i, j) for i in range(4) for j in range(3)
+    ]
 
 
 def visiting(m: int, n: int, blocks: int, **options: Any) -> Any:
     """A kernel that counts visits, and writes down worker and iteration of each tile."""
 
     @T.prim_func
-    def kernel(count: T.Tensor((m, n), "int32"), who: T.Tensor((m, n), "int32"), when: T.Tensor((m, n), "int32")):  # type: ignore[valid-type]
+    def kernel(
+        count: T.Tensor((m, n), "int32"),
+        who: T.Tensor((m, n), "int32"),
+        when: T.Tensor((m, n), "int32"),
+    ):  # type: ignore[valid-type]
         with T.Kernel(blocks, threads=1) as b:
             tiles = PersistentTileScheduler(m, n, **options)
             tiles.init(b)
@@ -96,9 +102,9 @@ def test_dynamic_sizes_compiled() -> None:
     for rows in (1, 4, 6):
         order = np.full(rows * 5, -1, np.int32)
         compiled(rows, order)
-        assert [tuple(divmod(int(np.flatnonzero(order == i)[0]), 5)) for i in range(rows * 5)] == tiles_of(
-            rows, 5, swizzle_size=2
-        )
+        assert [
+            tuple(divmod(int(np.flatnonzero(order == i)[0]), 5)) for i in range(rows * 5)
+        ] == tiles_of(rows, 5, swizzle_size=2)
 
 
 def test_clusters_divide_the_default_number_of_workers() -> None:
@@ -116,7 +122,12 @@ def test_clusters_divide_the_default_number_of_workers() -> None:
 def test_without_state_there_is_only_the_order() -> None:
     scheduler = PersistentTileScheduler(4, 4, stateful=False)
     assert scheduler.coord(5) == (1, 1)
-    for use in (lambda: scheduler.init(0), scheduler.valid, scheduler.next_tile, lambda: scheduler.m_idx):
+    for use in (
+        lambda: scheduler.init(0),
+        scheduler.valid,
+        scheduler.next_tile,
+        lambda: scheduler.m_idx,
+    ):
         with pytest.raises(LanguageError, match="without state"):
             use()
 

@@ -252,7 +252,7 @@ def test_k_mismatch_shows_both_operands_and_where_they_come_from():
     assert "gemm: K of A_shared is 32 but K of B_shared is 64" in text
     assert "[128, 32] float16, shared.dyn, K is axis 1" in text
     assert "[64, 128] float16, shared.dyn, K is axis 0" in text
-    assert text.count("T.gemm(A_shared, B_shared, C_local, **flags)") >= 2
+    assert "T.gemm(A_shared, B_shared, C_local, **flags)" in text
     assert "B_shared = T.alloc_shared(b, kinds[1])" in text
     assert "tilelang/language" not in text
 

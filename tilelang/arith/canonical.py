@@ -2,7 +2,7 @@
 
 `convert` is the way in: sums, differences and products are multiplied out, quotients and remainders
 go to `division`, minima are merged, everything else becomes an atom whose operands are simplified.
-`recombine` puts digits back together (`x//c*c + x%c -> x`). Signed arithmetic does not overflow by
+Signed arithmetic does not overflow by
 contract; unsigned arithmetic is opened only where bounds show that it does not wrap.
 """
 
@@ -12,17 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tilelang.arith import bounds, division, interval
+from tilelang.arith.digits import recombine
 from tilelang.arith.linear import (
     MAX_PRODUCT_TERMS,
     Linear,
     Monomial,
     add,
-    freeze,
     multiply,
     number,
     scale,
-    times_monomial,
-    without,
 )
 from tilelang.arith.terms import Unrepresentable, key_of
 from tilelang.ir.dtype import dtype
@@ -57,7 +55,6 @@ if TYPE_CHECKING:
 
 SIGNED = frozenset(dtype(f"int{n}") for n in (4, 8, 16, 32, 64))
 INTEGERS = SIGNED | frozenset(dtype(f"uint{n}") for n in (4, 8, 16, 32, 64))
-_MAX_DIGITS = 16  # remainders in one sum that are looked at for recombination
 
 
 def convert(an: Analyzer, expr: Expr) -> Linear:
@@ -145,83 +142,6 @@ def _may_repeat(an: Analyzer, kind: type, a: Linear, b: Linear) -> bool:
 def _binary_atom(an: Analyzer, kind: Any, a: Linear, b: Linear, typ: dtype) -> Linear:
     build = an.terms.build
     return an.terms.atom(kind, typ, (a, b), lambda: kind(build(a, typ), build(b, typ)))
-
-
-def recombine(an: Analyzer, terms: dict[Monomial, int], const: int) -> Linear:
-    """The collected sum, with digits of one number put together again."""
-    digits = an.digits
-    if digits:
-        found = [m for m in terms if terms[m] and any(i in digits for i in m)]
-        if found and len(found) <= _MAX_DIGITS:
-            while any(_join_digit(an, terms, m, i) for m in found for i in m if i in digits):
-                found = [m for m in terms if terms[m] and any(i in digits for i in m)]
-            const += terms.pop((), 0)
-    return freeze(terms, const)
-
-
-def _join_digit(an: Analyzer, terms: dict[Monomial, int], monomial: Monomial, index: int) -> bool:
-    """Rewrite `terms` around the quotient or remainder `index` in `monomial`, if possible.
-
-    x%c*k + x//c*(c*k)     -> x*k
-    x%c*k + x//c%d*(c*k)   -> x%(c*d)*k
-    x*k   - x//c*(c*k)     -> x%c*k
-    x//c*(c*k)             -> (x - r)*k      where x is known to be r modulo c
-    """
-    factor = terms.get(monomial, 0)
-    if factor == 0:
-        return False
-    atom = an.terms.atoms[index]
-    x, c = atom.args[0], atom.args[1].const
-    rest = without(monomial, index)
-    if atom.kind is FloorDiv:
-        return factor % c == 0 and _from_quotient(an, terms, monomial, index, factor // c)
-    high = division.find_quotient(an, x, c, atom.expr.dtype)
-    if high is None:
-        return False
-    partner = tuple(sorted((*rest, high)))
-    made: Linear | None = None
-    if terms.get(partner, 0) == factor * c:
-        made = x
-    else:
-        for d, upper in an.upper_digits(high):
-            partner = tuple(sorted((*rest, upper)))
-            if terms.get(partner, 0) == factor * c:
-                made = division.floormod(an, x, c * d, atom.expr.dtype)
-                break
-    if made is None:
-        return False
-    terms[monomial] = terms[partner] = 0
-    _merge(terms, times_monomial(made, rest, factor))
-    return True
-
-
-def _from_quotient(
-    an: Analyzer, terms: dict[Monomial, int], monomial: Monomial, index: int, k: int
-) -> bool:
-    atom = an.terms.atoms[index]
-    x, c = atom.args[0], atom.args[1].const
-    rest = without(monomial, index)
-    whole = times_monomial(x, rest, -k)
-    made: Linear | None = None
-    if whole.terms and all(terms.get(m, 0) == f for m, f in whole.terms):
-        made = times_monomial(division.floormod(an, x, c, atom.expr.dtype), rest, -k)
-        _merge(terms, scale(whole, -1))
-    else:
-        step, remainder = an.congruence_of(x)
-        if step % c == 0 and an.terms.is_cheap(x):
-            made = times_monomial(add(x, number(remainder % c), -1), rest, k)
-    if made is None:
-        return False
-    terms[monomial] = 0
-    _merge(terms, made)
-    return True
-
-
-def _merge(terms: dict[Monomial, int], addend: Linear) -> None:
-    for monomial, factor in addend.terms:
-        terms[monomial] = terms.get(monomial, 0) + factor
-    if addend.const:
-        terms[()] = terms.get((), 0) + addend.const
 
 
 # -- division, minima, bits ------------------------------------------------------------------------

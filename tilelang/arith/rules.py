@@ -14,8 +14,6 @@ from tilelang.arith.interval import Interval
 from tilelang.arith.pattern import (
     Anything,
     Const,
-    Rule,
-    Table,
     both,
     called,
     chosen,
@@ -26,11 +24,11 @@ from tilelang.arith.pattern import (
     maximum,
     minimum,
     negated,
-    rule,
     truncdiv,
     truncmod,
     typed,
 )
+from tilelang.arith.rule import Rule, Table, rule
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import EQ, NE
 

@@ -25,10 +25,9 @@ from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_SCOPES, VAR, Buff
 from tilelang.ir.expr import Call, Expr, const_value
 from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
-from tilelang.ir.visitor import walk
+from tilelang.ir.visitor import used_vars, walk
 
 _ON_CHIP = (*SHARED_SCOPES, LOCAL, FRAGMENT, VAR)
-_IN_ORDER = (S.Assert, S.Break, S.Continue, S.While)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +194,29 @@ def where(span: Span | None) -> str:
 
 def can_be_simd(loop: S.For) -> bool:
     """Whether the C compiler may run iterations side by side: nothing in them leaves, prints, calls
-    what we do not know, or changes half a byte."""
+    what we do not know, changes half a byte, or stores where every iteration does."""
+    reductions = S.annotation(loop.annotations, REDUCTION, ())
+    assert isinstance(reductions, tuple)
+    own = {buffer.data for _, buffer in reductions}  # storage of which each iteration has its own
+    varying = {loop.var}
     for node in walk(loop.body):
-        if isinstance(node, _IN_ORDER):
-            return False
-        if isinstance(node, S.BufferStore) and node.buffer.dtype.bits == 4:
-            return False
-        if isinstance(node, Call) and not _is_inlined(node.op):
-            return False
+        match node:
+            case S.Assert() | S.Break() | S.Continue() | S.While():
+                return False
+            case Call() if not _is_inlined(node.op):
+                return False
+            case S.Allocate():
+                own.add(node.buffer.data)
+            case S.Bind() if not varying.isdisjoint(used_vars(node.value)):
+                varying.add(node.var)
+            case S.BufferStore():
+                index = (v for i in node.indices for v in used_vars(i))
+                if node.buffer.data not in own and varying.isdisjoint(index):
+                    return False
+                if node.buffer.dtype.bits == 4:
+                    return False
+            case _:
+                pass
     return True
 
 

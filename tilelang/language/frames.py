@@ -1,7 +1,8 @@
 """Blocks, bindings, branches, loops and launches as frames: `with T.If(c):`, `with T.launch_thread(...)`.
 
-The low-level counterparts of what Python statements say in a kernel. A frame collects the statements
-of its body and leaves one node (or, for blocks and bindings, its statements) in the block around it.
+The low-level counterparts of what Python statements say in a kernel. A frame collects the
+statements of its body and leaves one node (or, for blocks and bindings, its statements) in the
+block around it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def _require_regions(function: str, regions: Sequence[Any]) -> None:
     for position, given in enumerate(regions):
         for item in given if isinstance(given, (list, tuple)) else [given]:
             if not isinstance(item, (Buffer, BufferRegion, BufferLoad)):
-                raise ArgumentTypeError(f"{function}: {item!r} is no region", argument_span(position))
+                raise ArgumentTypeError(
+                    f"{function}: {item!r} is no region", argument_span(position)
+                )
 
 
 # -- bindings ------------------------------------------------------------------------------------
@@ -95,7 +98,9 @@ def bind(value: Any, type_annotation: Any = None, *, var: Var | None = None) -> 
     """A name for `value` in the rest of the block; evaluated once, here."""
     converted = as_expr(value)
     if type_annotation is not None:
-        kind = type_annotation.dtype if isinstance(type_annotation, Expr) else DType(type_annotation)
+        kind = (
+            type_annotation.dtype if isinstance(type_annotation, Expr) else DType(type_annotation)
+        )
         converted = cast(converted, kind)
     made = var
     if made is None:
@@ -199,7 +204,10 @@ class IfFrame(Frame):
         other = self.sides["Else"].body() if "Else" in self.sides else None
         is_empty = isinstance(other, S.Seq) and not other.stmts
         made = S.If(
-            self.condition, self.sides["Then"].body(), None if is_empty else other, span=self.scope.span
+            self.condition,
+            self.sides["Then"].body(),
+            None if is_empty else other,
+            span=self.scope.span,
         )
         self.builder.emit(made)
 
@@ -256,7 +264,9 @@ class _ManualLaunch(KernelLaunchFrame):
         known = self.given.get(tag)
         if known is not None:
             if not structural_equal(known, size):
-                raise ArgumentError(f"launch_thread: {tag} is {size} here and {known} before", argument_span(1))
+                raise ArgumentError(
+                    f"launch_thread: {tag} is {size} here and {known} before", argument_span(1)
+                )
             return self.threads[axis] if kind == "threadIdx" else self.blocks[axis]
         self.given[tag] = size
         made = var if var is not None else Var(tag.replace("Idx.", "_"), size.dtype)
@@ -289,7 +299,9 @@ class ThreadFrame:
             launch = self.opened = _ManualLaunch()
             launch.__enter__()
         elif not isinstance(launch, _ManualLaunch):
-            raise LanguageError(f"launch_thread: {self.tag} inside T.Kernel, which has its axes already")
+            raise LanguageError(
+                f"launch_thread: {self.tag} inside T.Kernel, which has its axes already"
+            )
         return launch.add(self.tag, self.extent, self.var)
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
@@ -317,7 +329,9 @@ def launch_thread(thread: str | Var, extent: Any) -> ThreadFrame:
     tag = thread.name if isinstance(thread, Var) else thread
     if tag not in _AXES:
         raise ArgumentError(
-            f"launch_thread: unknown axis {tag!r}", argument_span(0), hint=f"one of {', '.join(_AXES)}"
+            f"launch_thread: unknown axis {tag!r}",
+            argument_span(0),
+            hint=f"one of {', '.join(_AXES)}",
         )
     return ThreadFrame(tag, extent, thread if isinstance(thread, Var) else None)
 
@@ -330,6 +344,8 @@ def env_thread(thread_tag: str, dtype: Any = "int32") -> Var:
     """
     if thread_tag not in _AXES:
         raise ArgumentError(
-            f"env_thread: unknown axis {thread_tag!r}", argument_span(0), hint=f"one of {', '.join(_AXES)}"
+            f"env_thread: unknown axis {thread_tag!r}",
+            argument_span(0),
+            hint=f"one of {', '.join(_AXES)}",
         )
     return Var(thread_tag, DType(dtype))

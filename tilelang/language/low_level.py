@@ -109,7 +109,9 @@ def match_buffer(
     if isinstance(param, (BufferRegion, Buffer, BufferLoad)):
         return _match_region(param, shape)
     if not isinstance(param, Var) or param.dtype != HANDLE:
-        raise ArgumentTypeError(f"match_buffer: {param!r} is no pointer, buffer or region", argument_span(0))
+        raise ArgumentTypeError(
+            f"match_buffer: {param!r} is no pointer, buffer or region", argument_span(0)
+        )
     made = Buffer(
         param.name, _listed(shape), dtype, scope, strides=strides or None, data=param,
         elem_offset=0 if elem_offset is None else elem_offset, span=caller_span(),
@@ -172,7 +174,9 @@ def alloc_buffer(
     if data is not None:
         return decl_buffer(shape, dtype, data, strides, elem_offset, scope)
     if strides or (elem_offset is not None and const_value(elem_offset) != 0):
-        raise ArgumentError("alloc_buffer: an allocation is dense", hint="T.decl_buffer(..., data=...) makes views")
+        raise ArgumentError(
+            "alloc_buffer: an allocation is dense", hint="T.decl_buffer(..., data=...) makes views"
+        )
     make = {"shared": alloc_shared, "local": alloc_local}.get(scope.partition(".")[0], alloc_global)
     return make(shape, dtype, scope or GLOBAL)
 
@@ -199,7 +203,9 @@ def allocate(
 ) -> AllocateFrame:
     """Untyped memory of so many elements: its pointer is for `decl_buffer(..., data=...)`."""
     if condition is not None and const_value(as_condition(condition)) != 1:
-        raise ArgumentError("allocate: memory under a condition is not possible", argument_span("condition"))
+        raise ArgumentError(
+            "allocate: memory under a condition is not possible", argument_span("condition")
+        )
     del annotations
     return AllocateFrame(alloc_buffer(extents, dtype, scope=scope))
 
@@ -244,7 +250,9 @@ def tvm_access_ptr(ptype: Any, data: Any, offset: Any, extent: Any, rw_mask: int
     """
     access = _ACCESS.get(rw_mask)
     if access is None:
-        raise ArgumentError(f"tvm_access_ptr: rw_mask is {rw_mask!r}, expected 1, 2 or 3", argument_span(4))
+        raise ArgumentError(
+            f"tvm_access_ptr: rw_mask is {rw_mask!r}, expected 1, 2 or 3", argument_span(4)
+        )
     pointer = _pointer("tvm_access_ptr", data)
     kind = ptype.dtype if isinstance(ptype, Expr) else DType(ptype)
     owner = data if isinstance(data, Buffer) else _owner_of(pointer)
@@ -260,7 +268,12 @@ def tvm_storage_sync(scope: str, *_: Any) -> Expr:
     Raises:
         ArgumentError: for another scope.
     """
-    op = {"shared": "sync_threads", "shared.dyn": "sync_threads", "warp": "sync_warp", "global": "sync_grid"}.get(scope)
+    op = {
+        "shared": "sync_threads",
+        "shared.dyn": "sync_threads",
+        "warp": "sync_warp",
+        "global": "sync_grid",
+    }.get(scope)
     if op is None:
         raise ArgumentError(f"tvm_storage_sync: unknown scope {scope!r}", argument_span(0))
     return call(op, dtype="handle")
@@ -270,7 +283,9 @@ def handle_add_byte_offset(handle: Any, offset: Any) -> Expr:
     """The pointer `offset` bytes behind `handle`."""
     pointer = handle if isinstance(handle, Expr) else _pointer("handle_add_byte_offset", handle)
     if pointer.dtype != HANDLE:
-        raise ArgumentTypeError(f"handle_add_byte_offset: {handle!r} is no pointer", argument_span(0))
+        raise ArgumentTypeError(
+            f"handle_add_byte_offset: {handle!r} is no pointer", argument_span(0)
+        )
     return call("handle_add_byte_offset", pointer, offset, dtype=HANDLE)
 
 
@@ -283,7 +298,9 @@ def region(buffer: Any, access_type: Any, *extents: Any) -> BufferRegion:
         ShapeError: for more extents than axes.
     """
     if access_type not in (*_ACCESS, *_ACCESS.values()):
-        raise ArgumentError(f"region: access_type is {access_type!r}, expected 'r', 'w' or 'rw'", argument_span(1))
+        raise ArgumentError(
+            f"region: access_type is {access_type!r}, expected 'r', 'w' or 'rw'", argument_span(1)
+        )
     if isinstance(buffer, Buffer):
         buffer = buffer.load(*[0] * buffer.ndim)
     if isinstance(buffer, BufferLoad):
@@ -292,7 +309,9 @@ def region(buffer: Any, access_type: Any, *extents: Any) -> BufferRegion:
         owner, starts = buffer.buffer, buffer.starts
         extents = extents or tuple(buffer.extents)
     else:
-        raise ArgumentTypeError(f"region: expected an element such as `A[i, j]`, got {buffer!r}", argument_span(0))
+        raise ArgumentTypeError(
+            f"region: expected an element such as `A[i, j]`, got {buffer!r}", argument_span(0)
+        )
     if len(extents) > owner.ndim:
         raise ShapeError(f"region: {len(extents)} extents for `{owner.name}` of rank {owner.ndim}")
     sizes = [as_expr(1)] * (owner.ndim - len(extents)) + [as_expr(e) for e in extents]

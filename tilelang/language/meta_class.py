@@ -1,8 +1,8 @@
 """`@T.meta_class`: objects that live while a kernel is traced, with methods that emit code.
 
-A method that stores into elements (`self.buffer[i] = value`) is traced into the kernel that calls it;
-all other methods stay plain Python. An `__init__` parameter called `name` prefixes the names of the
-buffers that the object makes.
+A method that stores into elements (`self.buffer[i] = value`) is traced into the kernel that calls
+it; all other methods stay plain Python. An `__init__` parameter called `name` prefixes the names of
+the buffers that the object makes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`T.PersistentTileScheduler`: which tile of a grid a worker takes next.
 
-A kernel with fewer blocks than tiles lets each block (worker) walk over tiles `w, w + W, w + 2 W, ...`
-of a linear order. The order runs over groups of `swizzle_size` columns (or rows), so that tiles worked
-on at the same time share operands in the cache:
+A kernel with fewer blocks than tiles lets each block (worker) walk over tiles `w, w + W, w + 2 W,
+...` of a linear order. The order runs over groups of `swizzle_size` columns (or rows), so that
+tiles worked on at the same time share operands in the cache:
 
     column_major, 4 x 5 tiles, swizzle_size 2        P = 4 rows, S = 5 columns
         0  1 |  8  9 | 16
@@ -98,7 +98,9 @@ class PersistentTileScheduler:
     def _workers(self) -> Any:
         frame = KernelLaunchFrame.Current() if is_tracing() else None
         if frame is None:
-            raise ArgumentError("PersistentTileScheduler: outside a launch, num_workers has to be given")
+            raise ArgumentError(
+                "PersistentTileScheduler: outside a launch, num_workers has to be given"
+            )
         return frame.get_block_extent(0) // self.cluster_size
 
     def _variable(self, what: str) -> Buffer:

@@ -25,6 +25,7 @@ from tilelang.ir.node import Node
 from tilelang.ir.ops import is_pure
 from tilelang.ir.stmt import (
     Allocate,
+    Attr,
     Bind,
     BufferStore,
     Evaluate,
@@ -162,10 +163,21 @@ def pipeline_plan(loop: For) -> Problem | None:
 
 def _scheduled_statements(body: Stmt) -> tuple[int, int]:
     """Number of statements of a loop body without and with bindings of loaded values."""
-    stmts = body.stmts if isinstance(body, Seq) else (body,)
+    stmts = list(_flat(body))
     certain = [s for s in stmts if not isinstance(s, (Bind, Allocate)) and not _is_hint(s)]
     loaded = [s for s in stmts if isinstance(s, Bind) and not is_pure(s.value)]
     return len(certain), len(certain) + len(loaded)
+
+
+def _flat(body: Stmt) -> Iterator[Stmt]:
+    """The statements of a block; an attribute of its rest is none."""
+    if isinstance(body, Attr):
+        yield from _flat(body.body)
+    elif isinstance(body, Seq):
+        for stmt in body.stmts:
+            yield from _flat(stmt)
+    else:
+        yield body
 
 
 def _is_hint(stmt: Stmt) -> bool:

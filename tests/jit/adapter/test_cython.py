@@ -34,13 +34,15 @@ def touch(*buffers: Buffer) -> Stmt:
 
 def adapter_of(func: PrimFunc, body: str, out_idx: Any = None) -> CythonKernelAdapter:
     """An adapter around a host function with the C text `body`."""
-    source = f"#include <stdint.h>\n{callee_declaration(func, func.name + '_host')} {{\n{body}\n}}\n"
-    return CythonKernelAdapter(
-        params_of(func), out_idx, "c", func, device_kernel_source=source
+    source = (
+        f"#include <stdint.h>\n{callee_declaration(func, func.name + '_host')} {{\n{body}\n}}\n"
     )
+    return CythonKernelAdapter(params_of(func), out_idx, "c", func, device_kernel_source=source)
 
 
-def recorder(params: list[Buffer | Var], uses: list[Buffer] | None = None) -> Callable[..., list[float]]:
+def recorder(
+    params: list[Buffer | Var], uses: list[Buffer] | None = None
+) -> Callable[..., list[float]]:
     """Calls a kernel `k` that writes its scalars and symbols down; gives what it wrote."""
     out = Buffer("out", (OUT,), "float64")
     used = [p for p in params if isinstance(p, Buffer)] if uses is None else uses
@@ -274,7 +276,9 @@ class TestCalls:
         assert adapter.library_path.exists()
 
 
-def test_a_library_from_the_cache_is_not_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_from_the_cache_is_not_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a = Buffer("A", (3,), "float32")
     func = PrimFunc("k", (a,), touch(a))
     first = adapter_of(func, "*(float *)A = 4; return 0;")
@@ -282,7 +286,13 @@ def test_a_library_from_the_cache_is_not_compiled(tmp_path: Path, monkeypatch: p
     path.write_bytes(first.library_path.read_bytes())
     monkeypatch.setenv("CC", "/nonexistent/cc")
     again = CythonKernelAdapter.from_database(
-        params_of(func), None, "c", func, first.get_host_source(), first.get_device_source(), str(path)
+        params_of(func),
+        None,
+        "c",
+        func,
+        first.get_host_source(),
+        first.get_device_source(),
+        str(path),
     )
     array = np.zeros(3, np.float32)
     again(array)

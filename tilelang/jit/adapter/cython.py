@@ -1,9 +1,9 @@
 """The `cython` backend: kernels called through a library with a plain C interface, by ctypes.
 
 In: an artifact's function and source, from `jit.kernel`. Out: `func`, which takes the arguments that
-the caller passes, allocates outputs, checks and converts (`cython_arguments.py`), and calls. It needs
-neither apache-tvm-ffi nor an extension module; the text of the library comes from `wrapper.py`, the
-library itself from `library.py`.
+the caller passes, allocates outputs, checks and converts (`cython_arguments.py`), and calls. It
+needs neither apache-tvm-ffi nor an extension module; the text of the library comes from
+`wrapper.py`, the library itself from `library.py`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class CythonKernelAdapter(BaseKernelAdapter):
         del rt_mod  # a runtime module of the default backend is not called from here
         super().__init__(func_or_mod, params, result_idx)
         func = as_prim_func(func_or_mod)
-        self.ir_module = func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
+        self.ir_module = (
+            func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
+        )
         chosen: Target = determine_target(target)
         self.target = chosen
         self.host_mod, self.device_mod = host_mod, device_mod

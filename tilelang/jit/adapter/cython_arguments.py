@@ -85,7 +85,13 @@ def view_of(value: Any) -> TensorView | None:
         device = value.device
         place = device.type if device.index is None else f"{device.type}:{device.index}"
         return TensorView(
-            value.data_ptr(), tuple(value.shape), tuple(value.stride()), kind, name, place, value.is_contiguous()
+            value.data_ptr(),
+            tuple(value.shape),
+            tuple(value.stride()),
+            kind,
+            name,
+            place,
+            value.is_contiguous(),
         )
     if not hasattr(value, "__array_interface__"):
         return None
@@ -101,7 +107,9 @@ def view_of(value: Any) -> TensorView | None:
     return TensorView(value.ctypes.data, value.shape, strides, kind, name, "cpu", contiguous, fault)
 
 
-_Fast: TypeAlias = "tuple[tuple[int, ...], tuple[tuple[int, int, int], ...]]"  # shape, element types
+_Fast: TypeAlias = (
+    "tuple[tuple[int, ...], tuple[tuple[int, int, int], ...]]"  # shape, element types
+)
 
 
 def _fits(tensor: Any, fast: _Fast) -> bool:
@@ -173,7 +181,9 @@ class Arguments:
         if self.has_symbols or not isinstance(param, Buffer) or param.declared_strides is not None:
             return None
         shape = tuple(
-            self._stored(param, axis, False, e) for axis, e in enumerate(param.shape) if isinstance(e, int)
+            self._stored(param, axis, False, e)
+            for axis, e in enumerate(param.shape)
+            if isinstance(e, int)
         )
         return shape, self.kinds[position]
 
@@ -247,7 +257,9 @@ class Arguments:
     # -- checks, in the order in which they are made ----------------------------------------------
 
     def _wrong(self, position: int, view: TensorView, reason: str = "") -> ArgumentError:
-        return self._fail(position, f"expected {expected_text(self.params[position])}, got {view}{reason}")
+        return self._fail(
+            position, f"expected {expected_text(self.params[position])}, got {view}{reason}"
+        )
 
     def _check_device(self, position: int, view: TensorView) -> None:
         if view.device not in _HOST_DEVICES:
@@ -262,7 +274,10 @@ class Arguments:
         if len(view.shape) != buffer.ndim:
             raise self._wrong(position, view)
         for axis, extent in enumerate(buffer.shape):
-            if isinstance(extent, int) and self._stored(buffer, axis, False, extent) != view.shape[axis]:
+            if (
+                isinstance(extent, int)
+                and self._stored(buffer, axis, False, extent) != view.shape[axis]
+            ):
                 raise self._wrong(position, view)
 
     def _check_strides(self, position: int, view: TensorView) -> None:
@@ -271,11 +286,15 @@ class Arguments:
             if not isinstance(stride, int) or view.shape[axis] == 1:
                 continue
             if self._stored(buffer, axis, True, stride) != view.strides[axis]:
-                raise self._wrong(position, view, f" with strides {list(view.strides)}, not {_listed(buffer)}")
+                raise self._wrong(
+                    position, view, f" with strides {list(view.strides)}, not {_listed(buffer)}"
+                )
 
     def _check_contiguity(self, position: int, view: TensorView) -> None:
         if self._buffer(position).declared_strides is None and not view.is_contiguous:
-            raise self._wrong(position, view, f" with strides {list(view.strides)}, which is not contiguous")
+            raise self._wrong(
+                position, view, f" with strides {list(view.strides)}, which is not contiguous"
+            )
         if view.fault is not None:
             raise self._fail(position, f"the array {view.fault}")
 
@@ -293,7 +312,9 @@ class Arguments:
 
     def _symbols(self, read: Sequence[Any]) -> dict[Var, int]:
         scalars = zip(self.params, read)
-        values: dict[Var, int] = {p: v for p, v in scalars if isinstance(p, Var) and isinstance(v, int)}
+        values: dict[Var, int] = {
+            p: v for p, v in scalars if isinstance(p, Var) and isinstance(v, int)
+        }
         for binding in self.plan.bindings:
             values[binding.var] = self._solve(binding, read, values)
         return values
@@ -312,7 +333,11 @@ class Arguments:
         factor = p * _value(binding.factor, values)
         kind = binding.var.dtype
         number, rest = divmod(total, factor) if factor else (0, 1)
-        if rest or not (site.is_stride or number >= 0) or not kind.min_value() <= number <= kind.max_value():
+        if (
+            rest
+            or not (site.is_stride or number >= 0)
+            or not kind.min_value() <= number <= kind.max_value()
+        ):
             where = f"the stride of axis {site.axis}" if site.is_stride else f"axis {site.axis}"
             reason = f" with {where} = {site.value} for some {kind} {binding.var.name} >= 0"
             raise self._wrong(position, view, reason)
@@ -332,7 +357,10 @@ class Arguments:
             buffer, view = self._buffer(position), read[position]
             if not isinstance(view, TensorView):
                 continue
-            for is_stride, declared in ((False, buffer.shape), (True, buffer.declared_strides or ())):
+            for is_stride, declared in (
+                (False, buffer.shape),
+                (True, buffer.declared_strides or ()),
+            ):
                 actual = view.strides if is_stride else view.shape
                 for axis, value in enumerate(declared):
                     if not isinstance(value, Expr) or (is_stride and view.shape[axis] == 1):

@@ -69,7 +69,9 @@ class LibraryGenerator:
         if path is not None:
             self.libpath = Path(path)
         if self.libpath is None:
-            raise ArgumentError("load_lib: there is no library; give a path or call compile_lib first")
+            raise ArgumentError(
+                "load_lib: there is no library; give a path or call compile_lib first"
+            )
         try:
             library = ctypes.CDLL(str(self.libpath))
             library.get_last_error.restype = ctypes.c_char_p

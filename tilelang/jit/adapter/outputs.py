@@ -90,8 +90,8 @@ class OutputPlan:
         """Fresh outputs for these inputs: PyTorch tensors, or NumPy arrays when all tensors are NumPy's.
 
         Raises:
-            ArgumentError: for an output with a dimension of 0 or less, or an input that does not have
-                the axis whose extent is needed.
+            ArgumentError: for an output with a dimension of 0 or less, or an input that does not
+                have the axis whose extent is needed.
             ArgumentTypeError: for an input of the wrong kind where an extent is needed.
         """
         make = _allocator(args)

@@ -62,16 +62,17 @@ class BaseWrapper(abc.ABC):
 class TLCPUSourceWrapper:
     """Makes the library text of a CPU kernel; `lib_code` is it.
 
-    `call` takes the arguments in order, then the symbols of shapes and strides, each in its own C type
-    (`codegen.c.scalar_type`); there is no stream. Its result is the host function's: 0, 1 when memory
+    `call` takes the arguments in order, then the symbols of shapes and strides, each in its own C
+    type (`codegen.c.scalar_type`); there is no stream. Its result is the host function's: 0, 1 when memory
     ran out, 2 when a check of the kernel failed.
 
     Raises:
-        AssertionError: when the source does not declare a function of the module, or declares it with
-            another number of parameters.
+        AssertionError: when the source does not declare a function of the module, or declares it
+            with another number of parameters.
     """
 
-    # Elements that C has no type for are named by the headers of this package; 4-bit ones lie in bytes.
+    # Elements that C has no type for are named by the headers of this package; 4-bit ones lie in
+    # bytes.
     TYPE_MAP: ClassVar[dict[str, str]] = {
         "float64": "double", "float32": "float", "tfloat32": "float", "bool": "_Bool",
         **dict.fromkeys(("int4", "uint4", "float4_e2m1_unpacked"), "uint8_t"),
@@ -154,19 +155,24 @@ TL_API int32_t call({}) {{
         includes = "".join(f'\n#include "{header}"' for header in self.HEADERS)
         return f"{includes}\n{self.INIT_FUNC}"
 
-    def create_call_func(self, code: str, function_informations: Mapping[str, dict[str, Any]]) -> str:
+    def create_call_func(
+        self, code: str, function_informations: Mapping[str, dict[str, Any]]
+    ) -> str:
         """Text of `call`, which runs the functions one after the other until one fails.
 
         Args:
             code: source in which they are declared.
-            function_informations: function -> `function_name` (in the source) and `function_params`.
+            function_informations: function -> `function_name` (in the source) and
+                `function_params`.
 
         Raises:
             AssertionError: when one is not declared, or with another number of parameters.
         """
         names = Names(["call", "init", "get_last_error", "tl_last_code"])
         names.reserve(*(info["function_name"] for info in function_informations.values()))
-        parameters = ", ".join(self._parameter(p, names) for p in _parameters(self.prim_func)) or "void"
+        parameters = (
+            ", ".join(self._parameter(p, names) for p in _parameters(self.prim_func)) or "void"
+        )
         calls: list[str] = []
         for info in function_informations.values():
             name, params = info["function_name"], info["function_params"]
@@ -273,7 +279,11 @@ _WRAPPERS: dict[str, type[Any]] = {
 
 def _kind(target: Any) -> str:
     """The kind of a target, or of its spelling."""
-    return target.split()[0] if isinstance(target, str) and target else str(getattr(target, "kind", target))
+    return (
+        target.split()[0]
+        if isinstance(target, str) and target
+        else str(getattr(target, "kind", target))
+    )
 
 
 class TLWrapper(BaseWrapper):
@@ -323,7 +333,9 @@ class TLWrapper(BaseWrapper):
         """
         wrapper = _WRAPPERS.get(_kind(self.target))
         if wrapper is None:
-            raise TargetError(f"no library can be made for the target {self.target!s}; those with one: {', '.join(_WRAPPERS)}")
+            raise TargetError(
+                f"no library can be made for the target {self.target!s}; those with one: {', '.join(_WRAPPERS)}"
+            )
         return self._source_wrapper(wrapper, c_source).lib_code
 
     def _source_wrapper(self, wrapper: type[Any], source: str) -> Any:
@@ -352,7 +364,9 @@ class TLPyWrapper(TLWrapper):
             ValueError: for a target other than CUDA.
         """
         if _kind(self.target) != "cuda":
-            raise TargetError(f"launchers in Python are made for the target `cuda`, not for {self.target!s}")
+            raise TargetError(
+                f"launchers in Python are made for the target `cuda`, not for {self.target!s}"
+            )
         made: TLNVRTCSourceWrapper = self._source_wrapper(TLNVRTCSourceWrapper, c_source)
         assert made.function_names is not None
         return made.host_func, made.function_names

@@ -1,9 +1,10 @@
 """Device source and lowered modules -> library text for CUDA and HIP.
 
-In: device text that declares the kernels, and the function whose launches they are. Out: `lib_code`,
-text of a library with `init`, `get_last_error` and `call` (a plain C interface), for a compiler that
-knows both host and device code. The texts that the reference fixes stand in `wrapper_templates.py`;
-what the module says is read in `wrapper_facts.py`.
+In: device text that declares the kernels, and the function whose launches they are. Out:
+    `lib_code`,
+text of a library with `init`, `get_last_error` and `call` (a plain C interface), for a compiler
+that knows both host and device code. The texts that the reference fixes stand in
+`wrapper_templates.py`; what the module says is read in `wrapper_facts.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from tilelang.codegen.host_symbols import dynamic_symbols
 from tilelang.errors import TargetError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Var, const_value
@@ -185,7 +187,9 @@ class TLCUDASourceWrapper:
             artifact = lower(self.prim_func, self.target, pass_configs=self.pass_configs)
             self.device_mod, self.host_mod = artifact.device_mod, artifact.host_mod
         assert len(self.device_mod) >= 1, "the device module has no function"
-        assert len(self.host_mod) == 1, f"the host module has {len(self.host_mod)} functions, expected one"
+        assert len(self.host_mod) == 1, (
+            f"the host module has {len(self.host_mod)} functions, expected one"
+        )
         kernels = kernels_of(self._host())
         assert kernels, f"`{self._host().name}` launches no kernel"
         self._kernels = {k.name: k for k in kernels}
@@ -243,7 +247,12 @@ class TLCUDASourceWrapper:
         found: list[dict[str, str]] = []
         for param in self.prim_func.params:
             if isinstance(param, Buffer):
-                found.append({"name": param.data.name, "type": self._pointer_type(param, param.name in dropped)})
+                found.append(
+                    {
+                        "name": param.data.name,
+                        "type": self._pointer_type(param, param.name in dropped),
+                    }
+                )
             else:
                 found.append({"name": param.name, "type": self._type(param.dtype)})
         symbols = self.get_dynamic_symbolic_set(self.prim_func)
@@ -258,7 +267,9 @@ class TLCUDASourceWrapper:
         assert found is not None, f"{type(self).__name__} has no type for {kind}"
         return found
 
-    def create_dispatch_func(self, code: str, function_informations: Mapping[str, dict[str, Any]]) -> str:
+    def create_dispatch_func(
+        self, code: str, function_informations: Mapping[str, dict[str, Any]]
+    ) -> str:
         """Text of `call`: descriptors, then the host statements with their launches.
 
         Args:
@@ -269,8 +280,12 @@ class TLCUDASourceWrapper:
         Raises:
             AssertionError: when a kernel is not declared, or with other parameters.
         """
-        arguments = {name: self._call_arguments(code, info) for name, info in function_informations.items()}
-        descriptors = {n: v for names in arguments.values() for n, v in names.items() if self._is_handle(n)}
+        arguments = {
+            name: self._call_arguments(code, info) for name, info in function_informations.items()
+        }
+        descriptors = {
+            n: v for names in arguments.values() for n, v in names.items() if self._is_handle(n)
+        }
         owners = {name: buffer_of_handle(name) for name in descriptors}
         head = self.generate_tma_descriptor_args(owners, descriptors)
         if self.l2_persistent_map:
@@ -293,13 +308,21 @@ class TLCUDASourceWrapper:
     def _call_arguments(self, code: str, info: Mapping[str, Any]) -> dict[str, Var]:
         """Argument name -> variable of the host, in the order in which the kernel declares them."""
         kernel, params = info["function_name"], info["function_params"]
-        by_name = {var.name: var for var in params}
+        known = {var.name: var for var in (*self._host_variables(), *params)}
         declared = kernel_parameter_names(code, kernel)
-        found = {name: by_name[name] for name in declared if name in by_name}
-        assert len(found) == len(declared) == len(params), (
-            f"the kernel `{kernel}` is declared with {declared}, its launch has {list(by_name)}"
+        missing = [var.name for var in params if var.name not in declared]
+        unknown = [name for name in declared if name not in known]
+        assert not missing and not unknown and len(set(declared)) == len(declared), (
+            f"the kernel `{kernel}` is declared with {declared}: "
+            f"{missing or 'nothing'} is missing, {unknown or 'nothing'} is unknown to the host"
         )
+        found = {name: known[name] for name in declared}
         return found
+
+    def _host_variables(self) -> list[Var]:
+        """What `call` is given; a kernel may take more of it than its body needs."""
+        params = [p.data if isinstance(p, Buffer) else p for p in self.prim_func.params]
+        return [*params, *dynamic_symbols(self.prim_func)]
 
     def _launch_text(self, info: Mapping[str, Any], arguments: list[str]) -> str:
         name = info["function_name"]
@@ -313,7 +336,9 @@ class TLCUDASourceWrapper:
                 f"{name}_args, {shared}, stream));\n"
             )
         else:
-            text += f"{_INDENT}{name}<<<{grid}, {block}, {shared}, stream>>>({', '.join(arguments)});\n"
+            text += (
+                f"{_INDENT}{name}<<<{grid}, {block}, {shared}, stream>>>({', '.join(arguments)});\n"
+            )
             text += _LAUNCH_CHECK.format(name=name, runtime=self.RUNTIME)
         if self.l2_persistent_map and name in self.l2_persistent_map:
             text += templates.L2_PERSISTENT_MAP_RESET_HANDLE
@@ -363,7 +388,12 @@ class TLCUDASourceWrapper:
             AssertionError: when a kernel's declaration does not fit its launch.
         """
         self.lib_code = "".join(
-            (code, self._prelude(), self.get_init_func(), self.create_dispatch_func(code, self.informations()))
+            (
+                code,
+                self._prelude(),
+                self.get_init_func(),
+                self.create_dispatch_func(code, self.informations()),
+            )
         )
         return self.lib_code
 

@@ -54,9 +54,9 @@ class TensorMapRecord:
     """One tensor map (descriptor of the asynchronous copy engine) that the host has to make.
 
     `arguments` are, tiled: dtype id, rank r, address, r dims, r strides (bytes), r box extents,
-    r element strides, interleave, swizzle, L2 promotion, out-of-bounds fill; im2col: dtype id, rank,
-    address, r dims, r strides, r element strides, r - 2 lower and r - 2 upper corners, pixels per
-    column, channels per pixel, and the same four.
+    r element strides, interleave, swizzle, L2 promotion, out-of-bounds fill; im2col: dtype id,
+    rank, address, r dims, r strides, r element strides, r - 2 lower and r - 2 upper corners, pixels
+    per column, channels per pixel, and the same four.
     """
 
     creator: str
@@ -108,7 +108,9 @@ def kernels_of(func: PrimFunc) -> list[KernelFacts]:
                 grid=_three(launch.grid_extents),
                 block=_three(launch.thread_extents),
                 dynamic_shared_bytes=dynamic_shared_bytes(launch),
-                is_cooperative=any(isinstance(n, Call) and n.op == "sync_grid" for n in walk(launch.body)),
+                is_cooperative=any(
+                    isinstance(n, Call) and n.op == "sync_grid" for n in walk(launch.body)
+                ),
                 params=(*(p.data for p in facts.pointers), *facts.scalars),
                 l2_windows=tuple(dict((*windows, *inner)).items()),
             )

@@ -1,8 +1,9 @@
 """Host statements of a function -> the body of `call`, in C++ or in Python.
 
-The wrappers give a language; `HostPrinter` walks the statements around the launches (bindings, loops,
-conditions, workspaces) and asks the wrapper for the text of each launch. Expressions of the host are
-integer arithmetic over parameters and symbols; `/` is what C has for floor division of extents.
+The wrappers give a language; `HostPrinter` walks the statements around the launches (bindings,
+loops, conditions, workspaces) and asks the wrapper for the text of each launch. Expressions of the
+host are integer arithmetic over parameters and symbols; `/` is what C has for floor division of
+extents.
 """
 
 from __future__ import annotations
@@ -127,7 +128,9 @@ class HostExpressions:
         if isinstance(value, (E.Min, E.Max)):
             form = language.smaller if isinstance(value, E.Min) else language.larger
             return form.format(a=self.text(value.a), b=self.text(value.b)), _CALL_PRECEDENCE
-        symbol = {"and": language.conjunction, "or": language.disjunction}.get(value.symbol, value.symbol)
+        symbol = {"and": language.conjunction, "or": language.disjunction}.get(
+            value.symbol, value.symbol
+        )
         if isinstance(value, (E.FloorDiv, E.TruncDiv)):
             symbol = language.floordiv
         elif isinstance(value, (E.FloorMod, E.TruncMod)):
@@ -192,7 +195,9 @@ class HostPrinter:
                 self._bind(stmt)
             case S.For():
                 stop = text(stmt.start + stmt.extent)
-                self.line(language.loop.format(name=stmt.var.name, start=text(stmt.start), stop=stop))
+                self.line(
+                    language.loop.format(name=stmt.var.name, start=text(stmt.start), stop=stop)
+                )
                 self._block(stmt.body)
                 self._close()
             case S.If():
@@ -210,7 +215,9 @@ class HostPrinter:
             case S.Evaluate(value=E.Call(op="call_packed" | "assume")):
                 return  # tensor maps are made before anything else; an assumption does nothing
             case _:
-                raise TargetError(f"{type(stmt).__name__} outside a kernel has no host code", stmt.span)
+                raise TargetError(
+                    f"{type(stmt).__name__} outside a kernel has no host code", stmt.span
+                )
 
     def _bind(self, stmt: S.Bind) -> None:
         value = stmt.value

@@ -96,9 +96,13 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         self._text = self.create_dispatch_func(code, self.informations())
         return self.lib_code
 
-    def create_dispatch_func(self, code: str, function_informations: Mapping[str, dict[str, Any]]) -> str:
+    def create_dispatch_func(
+        self, code: str, function_informations: Mapping[str, dict[str, Any]]
+    ) -> str:
         """Python text of `call`; arguments as in `TLCUDASourceWrapper.create_dispatch_func`."""
-        arguments = {name: self._call_arguments(code, info) for name, info in function_informations.items()}
+        arguments = {
+            name: self._call_arguments(code, info) for name, info in function_informations.items()
+        }
         descriptors = [n for names in arguments.values() for n in names if self._is_handle(n)]
         head = f"\n\tdevice = {self._device_text()}\n"
         head += self.generate_tma_descriptor_args({name: name for name in descriptors})
@@ -108,13 +112,17 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
 
         def launch_text(node: Launch) -> str:
             kernel = of_launch[id(node)]
-            return self._python_launch(function_informations[kernel.name], arguments[kernel.name], kernel)
+            return self._python_launch(
+                function_informations[kernel.name], arguments[kernel.name], kernel
+            )
 
         body = HostPrinter(PYTHON, self._expressions, launch_text).body(self._host().body)
         tail = _L2_RESET_PY if self.l2_persistent_map else ""
         names = [p["name"] for p in self.parameters()]
         parameters = ", ".join(["kernels", *names, self.get_stream_type()["name"]])
-        text = templates.PREDEF_HOST_FUNC_PY.format(repr(list(function_informations)), parameters, head + body + tail)
+        text = templates.PREDEF_HOST_FUNC_PY.format(
+            repr(list(function_informations)), parameters, head + body + tail
+        )
         return text + _CHECK_FUNC_PY
 
     def _device_text(self) -> str:
@@ -122,9 +130,15 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         found = " or ".join(f"getattr({n}, 'device', None)" for n in names)
         return f"getattr({found}, 'index', None) or 0" if found else "0"
 
-    def _python_launch(self, info: Mapping[str, Any], arguments: Mapping[str, Var], kernel: KernelFacts) -> str:
+    def _python_launch(
+        self, info: Mapping[str, Any], arguments: Mapping[str, Var], kernel: KernelFacts
+    ) -> str:
         name = info["function_name"]
-        extents = [constant_or_text(e, self._expressions) for k in ("grid_info", "block_info") for e in info[k]]
+        extents = [
+            constant_or_text(e, self._expressions)
+            for k in ("grid_info", "block_info")
+            for e in info[k]
+        ]
         values, kinds = [], []
         for argument, var in arguments.items():
             value, kind = self._value_and_type(argument, var)
@@ -143,7 +157,10 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         if var.dtype.kind != "handle":
             return name, self._type(var.dtype)
         if any(name == p.name for p in self.prim_func.params if not isinstance(p, Buffer)):
-            return f"{name}.data_ptr() if hasattr({name}, 'data_ptr') else {name}", "ctypes.c_void_p"
+            return (
+                f"{name}.data_ptr() if hasattr({name}, 'data_ptr') else {name}",
+                "ctypes.c_void_p",
+            )
         if self.is_tma_descriptor_arg(name):
             return f"{name}.data_ptr() if {name} is not None else 0", "ctypes.c_void_p"
         return name, "ctypes.c_void_p"  # a workspace
@@ -157,7 +174,9 @@ class TLNVRTCSourceWrapper(TLCUDASourceWrapper):
         kernel = self._kernels.get(function_name)
         windows = kernel.l2_windows if kernel is not None else ()
         return "".join(
-            _L2_INIT_PY.format(buffer.data.name, ratio, self._expressions.text(buffer_bytes(buffer)))
+            _L2_INIT_PY.format(
+                buffer.data.name, ratio, self._expressions.text(buffer_bytes(buffer))
+            )
             for buffer, ratio in windows
         )
 

@@ -1,6 +1,7 @@
 """Tensor-map records -> named values, ready for a template.
 
-In: what the host part of a module says of one descriptor (`wrapper_facts.TensorMapRecord`). Out: the
+In: what the host part of a module says of one descriptor (`wrapper_facts.TensorMapRecord`). Out:
+    the
 same, taken apart by rank and checked. The templates are filled by the wrappers.
 """
 
@@ -48,11 +49,15 @@ def parse_tensor_map(record: TensorMapRecord, text: ExprText) -> TensorMap:
         ValueError: for too few values, or a rank that is no positive constant.
     """
     if len(record.arguments) < 3:
-        raise ValueError(f"the tensor map `{record.handle.name}` has {len(record.arguments)} values, at least 3 needed")
+        raise ValueError(
+            f"the tensor map `{record.handle.name}` has {len(record.arguments)} values, at least 3 needed"
+        )
     kind, rank_value, address, *rest = record.arguments
     number = const_value(rank_value)
     if not isinstance(number, int) or number <= 0:
-        raise ValueError(f"the tensor map `{record.handle.name}` has rank {rank_value}, expected a positive integer")
+        raise ValueError(
+            f"the tensor map `{record.handle.name}` has rank {rank_value}, expected a positive integer"
+        )
     rank, is_im2col = number, record.creator == TENSOR_MAP_IM2COL
     lengths = [rank, rank, rank, rank - 2, rank - 2] if is_im2col else [rank] * 4
     lengths += [1] * (6 if is_im2col else 4)
