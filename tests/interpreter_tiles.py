@@ -106,6 +106,7 @@ def compute(values: np.ndarray, kind: dtype) -> np.ndarray:
 
 def combine_arrays(kind: str, a: np.ndarray, b: np.ndarray, nan: bool = False) -> np.ndarray:
     """Two arrays combined as reductions of `kind` do."""
+    a, b = np.asarray(a), np.asarray(b)  # one element of an object array is a plain int
     is_float = a.dtype.kind == "f" or a.dtype.name not in np.sctypeDict
     operations: dict[str, Callable[..., Any]] = {
         "sum": np.logical_or if a.dtype == bool else np.add,
@@ -119,7 +120,7 @@ def combine_arrays(kind: str, a: np.ndarray, b: np.ndarray, nan: bool = False) -
     }
     if is_float and a.dtype.kind != "f":
         a, b = a.astype(np.float32), b.astype(np.float32)
-    return operations[kind](a, b)
+    return np.asarray(operations[kind](a, b))
 
 
 def _identity(kind: str, element: dtype) -> Any:

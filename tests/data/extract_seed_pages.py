@@ -23,7 +23,7 @@ PAGES: dict[str, tuple[str, ...] | None] = {
     "000": None,
     "002": None,
     "003": None,
-    "004": ("BaseWrapper", "TLCPUSourceWrapper", "TLWrapper"),
+    "004": None,
 }
 
 _DIRECTIVE = re.compile(r"( *)\.\. py:(\w+):: (\w[\w.]*)(?:\((.*)\))?$")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.fuzz import values as v
@@ -11,7 +12,6 @@ from tests.fuzz.kernel import Kernel, Output
 from tests.fuzz.values import INTEGERS, PRECISION, Rejected, Value
 
 LETTERS = "ijkl"
-Body = Callable[[list[Index], Place], Value]
 
 
 @contextmanager
@@ -125,7 +125,6 @@ def accumulate(k: Kernel, storage: Storage) -> None:
     if storage.scope == "var":
         k.combine(storage, *_accumulate_once(k, storage, storage.name, place, 1))
         return
-    how = None
     with nest(k, storage.shape, numbers(storage.shape), parallel) as indices:
         place.indices += indices
         target = f"{storage.name}[{', '.join(i.text for i in indices)}]"
@@ -136,9 +135,9 @@ def accumulate(k: Kernel, storage: Storage) -> None:
             place.indices.append(inner)
             k.write(f"for {inner.text} in {k.rng.choice(('T.serial', 'T.unroll'))}({times}):")
             k.depth += 1
-        how = _accumulate_once(k, storage, target, place, times)
+        made = _accumulate_once(k, storage, target, place, times)
         k.depth = depth
-    k.combine(storage, *how)
+    k.combine(storage, *made)
 
 
 def _accumulate_once(
@@ -155,8 +154,7 @@ def _accumulate_once(
             continue
         break
     else:
-        text, how = target, "+"  # adds nothing: every way of combining was refused
-        k.write(f"{target} = {target}")
+        k.write(f"{target} = {target}")  # every way of combining was refused
         return k.content(storage).combines or "+", k.content(storage).value
     if storage.kind == "bool":
         k.write(f"{target} = {target} or {text}")
@@ -200,29 +198,23 @@ def store_output(k: Kernel, output: Output) -> None:
 
 
 def atomics(k: Kernel, target: Storage) -> None:
-    """Combine into a buffer from all iterations and all blocks, in no order."""
+    """Combine into a buffer from all iterations (and, in global memory, all blocks), in no order."""
     extents = tuple(k.rng.randint(1, 5) for _ in range(k.rng.randint(1, 2)))
     place = k.place(target, parallel=True)
-    times = k.repeats
-    for n in extents:
-        times *= n
-    content = k.content(target)
-    how = content.combines or k.rng.choice(("add", "add", "max", "min"))
+    is_global = target.scope == "global"
+    times = math.prod(extents) * (k.blocks if is_global else 1)
     with nest(k, extents, numbers(extents), True) as indices:
         place.indices += indices
-        parts = [k.expressions.position(n, target, place, True)[0] for n in target.shape]
+        parts = [k.expressions.position(n, target, place, is_global)[0] for n in target.shape]
+        how = k.content(target).combines or k.rng.choice(("+", "+", "max", "min"))
         text, step = k.expressions.typed(target.kind, place, 2)
         try:
-            value = k.combined(target, "+" if how == "add" else how, step, times)
+            value = k.combined(target, how, step, times)
+            if how == "+" and not value.is_exact:
+                raise Rejected("the order of the sum would show")
         except Rejected:
-            value = None
-        if value is None or (how == "add" and not value.is_exact):
-            text, value = "0", v.join(content.value, Value(target.kind, 0, 0))
-        k.write(f"T.atomic_{how}({target.name}[{', '.join(parts)}], {text})")
-    k.contents[target.root] = _with_way(k, target, how, value)
-
-
-def _with_way(k: Kernel, target: Storage, how: str, value: Value):
-    from dataclasses import replace
-
-    return replace(k.content(target), value=value, combines=how)
+            text, zero = "0", Value(target.kind, 0, 0)
+            value = k.combined(target, how, zero, times)
+        name = {"+": "add"}.get(how, how)
+        k.write(f"T.atomic_{name}({target.name}[{', '.join(parts)}], {text})")
+    k.combine(target, how, value)

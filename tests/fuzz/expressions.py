@@ -89,8 +89,7 @@ class Expressions:
 
     def constant(self, kind: str) -> Typed:
         """A literal of that type."""
-        if kind == "bool":
-            # A Python bool would decide conditions while the kernel is traced.
+        if kind == "bool":  # a constant condition, decided while the kernel is traced
             flag = self.rng.random() < 0.5
             return f"T.cast({int(flag)}, 'bool')", Value(kind, int(flag), int(flag))
         if kind in PRECISION:
@@ -107,6 +106,10 @@ class Expressions:
         found = [p for p in place.loads if p[1].kind == kind]
         if found and self.rng.random() < 0.75:
             return self.load(*self.rng.choice(found), place)
+        if kind == "bool" and place.indices:
+            index = self.rng.choice(place.indices)
+            number = self.rng.randint(index.low, index.high + 1)
+            return f"({index.text} {self.rng.choice(COMPARISONS)} {number})", Value(kind, 0, 1)
         if place.loads and self.rng.random() < 0.4:
             text, value = self.load(*self.rng.choice(place.loads), place)
             return self._converted(text, value, kind)

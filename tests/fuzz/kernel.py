@@ -68,11 +68,12 @@ class Kernel:
     indices: list[Index] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     targets: list[Storage] = field(default_factory=list)  # of atomics
+    scalars: list[tuple[str, Value]] = field(default_factory=list)  # arguments that are numbers
     lines: list[str] = field(default_factory=list)
     depth: int = 0
     nesting: int = 0  # loops and branches around
     is_conditional: bool = False
-    repeats: int = 1  # how often the statement runs in the whole launch
+    blocks: int = 1  # of the launch
     left: list[State] = field(default_factory=list)  # states at the exits of the innermost loop
 
     # -- text --------------------------------------------------------------------------------------
@@ -130,7 +131,9 @@ class Kernel:
             (s, self.content(s).value) for s in self.readable()
             if s.root not in roots and s.scope != ("none" if parallel else "fragment")
         ]  # fmt: skip
-        return Place(list(self.indices), loads, [], parallel, self.is_conditional)
+        return Place(
+            list(self.indices), loads, list(self.scalars), parallel, self.is_conditional
+        )
 
     # -- what statements do ------------------------------------------------------------------------
 
@@ -184,7 +187,6 @@ class Kernel:
         self.is_conditional |= trips == 0
         for root in self.contents:
             self._give_role(root, trips)
-        self.repeats *= max(trips, 1)
         self.nesting += 1
         with self.block(header):
             if index is not None:
@@ -193,7 +195,6 @@ class Kernel:
             if index is not None:
                 self.indices.remove(index)
         self.nesting -= 1
-        self.repeats //= max(trips, 1)
         for state in self.left:
             self.contents = merged(self.contents, state)
         self.left, self.is_conditional = exits, conditional

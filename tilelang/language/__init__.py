@@ -75,6 +75,21 @@ from tilelang.language.fill import (
     clear,
     fill,
 )
+from tilelang.language.frames import (
+    Else,
+    If,
+    LetStmt,
+    Then,
+    While,
+    bind,
+    block,
+    env_thread,
+    launch_thread,
+    let,
+    reads,
+    sblock,
+    writes,
+)
 from tilelang.language.gemm import (
     gemm,
     gemm_sp,
@@ -101,6 +116,7 @@ from tilelang.language.im2col import (
     im2col,
 )
 from tilelang.language.kernel import (
+    CUDASourceCodeKernel,
     ClusterKernel,
     Kernel,
     KernelLaunchFrame,
@@ -127,6 +143,19 @@ from tilelang.language.loops import (
     thread_binding,
     unroll,
     vectorized,
+)
+from tilelang.language.low_level import (
+    alloc_buffer,
+    allocate,
+    buffer_store,
+    decl_buffer,
+    handle_add_byte_offset,
+    match_buffer,
+    region,
+    sblock_alloc_buffer,
+    tvm_access_ptr,
+    tvm_storage_sync,
+    type_annotation,
 )
 from tilelang.language.math import (
     And,
@@ -234,6 +263,8 @@ from tilelang.language.math import (
     truncmod,
     undef,
 )
+from tilelang.language.meta_class import meta_class
+from tilelang.language.persistent import PersistentTileScheduler
 from tilelang.language.prim_func import (
     inline,
     macro,
@@ -338,6 +369,22 @@ from tilelang.language.v2.annot import (
     ptr,
 )
 from tilelang.language.v2.dtypes import *  # noqa: F403  the dtype names are many
+from tilelang.language.vector_access import (
+    ldg32,
+    ldg64,
+    ldg128,
+    ldg256,
+    lds32,
+    lds64,
+    lds128,
+    stg32,
+    stg64,
+    stg128,
+    stg256,
+    sts32,
+    sts64,
+    sts128,
+)
 from tilelang.language.views import (
     reshape,
     view,

@@ -337,6 +337,8 @@ class Builder:
             return self._let(name, value.as_load())
         if isinstance(value, Expr):
             return self._let(name, value)
+        if hasattr(value, "enter_for_rest_of_block"):  # a context frame gives what it yields
+            return value.enter_for_rest_of_block()
         return value
 
     def _let(self, name: str, value: Expr) -> Any:

@@ -18,6 +18,7 @@ from tilelang.language.threads import external_argument
 
 # name -> (parameters, dtype of the value or None for a statement, the unit it belongs to)
 DEVICE_OPERATIONS: dict[str, tuple[str, str | None, str]] = {
+    "cuda_source_kernel": ("source, entry", None, "CUDA source kernels"),
     "barrier_wait": ("barrier, parity=0", None, "memory barriers"),
     "mbarrier_wait_parity": ("barrier, parity", None, "memory barriers"),
     "barrier_arrive": ("barrier", None, "memory barriers"),

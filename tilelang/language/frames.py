@@ -1,4 +1,4 @@
-"""Blocks, bindings, branches, loops and launches as frames: `with T.If(c):`, `with T.launch_thread(...)`.
+"""Blocks, bindings, branches, loops and launches as frames of `with`: `with T.If(condition):`.
 
 The low-level counterparts of what Python statements say in a kernel. A frame collects the
 statements of its body and leaves one node (or, for blocks and bindings, its statements) in the
@@ -64,7 +64,7 @@ class Frame:
 
 
 def block(name: str = "", no_realize: bool = False, exec_scope: str = "") -> Frame:
-    """`with T.block("name"):` names and attributes in it end with it; its own name is for readers."""
+    """`with T.block("name"):` names and attributes in it end with it; the name is for readers."""
     del name, no_realize, exec_scope
     return Frame()
 

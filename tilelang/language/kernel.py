@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tilelang.errors import ArgumentError, LanguageError, caller_span
 from tilelang.ir import annotation as keys
-from tilelang.ir.expr import INT32, Expr, Var, as_expr, const_value
+from tilelang.ir.expr import HANDLE, INT32, Call, Expr, StringImm, Var, as_expr, const_value
 from tilelang.ir.func import SOURCE_PRELUDE
-from tilelang.ir.stmt import Launch
-from tilelang.language.builder import Builder, Scope, annotations_of, current
+from tilelang.ir.stmt import Evaluate, Launch
+from tilelang.language.builder import Builder, Scope, annotations_of, current, emit
 from tilelang.language.location import argument_span
 
 DEFAULT_THREADS = 128
@@ -174,12 +175,17 @@ def ClusterKernel(
     *blocks: Any, cluster_dims: Any, threads: Any = None, prelude: str | None = None
 ) -> KernelLaunchFrame:
     """As `Kernel`, with blocks grouped into clusters of `cluster_dims` (an int, or up to three)."""
+    return KernelLaunchFrame(blocks, threads, prelude, _cluster(cluster_dims))
+
+
+def _cluster(cluster_dims: Any) -> tuple[int, ...]:
     dims = list(cluster_dims) if isinstance(cluster_dims, (list, tuple)) else [cluster_dims]
     if any(not isinstance(d, int) or d <= 0 for d in dims) or len(dims) > 3:
         raise ArgumentError(
-            f"ClusterKernel: cluster_dims is {cluster_dims!r}, expected up to 3 positive integers"
+            f"cluster_dims is {cluster_dims!r}, expected up to 3 positive integers",
+            argument_span("cluster_dims"),
         )
-    return KernelLaunchFrame(blocks, threads, prelude, tuple(dims + [1] * (3 - len(dims))))
+    return tuple(dims + [1] * (3 - len(dims)))
 
 
 def _launch(what: str) -> KernelLaunchFrame:
@@ -234,3 +240,23 @@ def import_source(text: str | None) -> None:
     if text is not None:
         builder = current()
         builder.attributes[SOURCE_PRELUDE] = (*builder.attributes.get(SOURCE_PRELUDE, ()), text)
+
+
+def CUDASourceCodeKernel(
+    *blocks: Any,
+    threads: Any = None,
+    source_code_or_path: str,
+    entry_name: str = "main_kernel",
+    cluster_dims: Any = None,
+    prelude: str | None = None,
+) -> None:
+    """A launch whose body is CUDA text (or a file of it) with the kernel `entry_name`.
+
+    The kernel's parameters are those of the PrimFunc, in order. Only CUDA targets can run it.
+    """
+    path = Path(source_code_or_path) if "\n" not in source_code_or_path else None
+    text = path.read_text(encoding="utf-8") if path is not None and path.is_file() else source_code_or_path
+    dims = None if cluster_dims is None else _cluster(cluster_dims)
+    with KernelLaunchFrame(blocks, threads, prelude, dims):
+        source = Call("cuda_source_kernel", (StringImm(text), StringImm(entry_name)), HANDLE)
+        emit(Evaluate(source, span=caller_span()))

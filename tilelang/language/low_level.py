@@ -242,7 +242,7 @@ def type_annotation(dtype: Any) -> Expr:
 
 
 def tvm_access_ptr(ptype: Any, data: Any, offset: Any, extent: Any, rw_mask: int) -> Expr:
-    """Pointer to `extent` elements of type `ptype` behind `data`, read (1), written (2) or both (3).
+    """Pointer to `extent` elements of type `ptype` behind `data`: read (1), written (2), both (3).
 
     Raises:
         ArgumentError: for another mask.

@@ -237,7 +237,8 @@ class TestCalls:
     def test_failures_of_the_kernel(self) -> None:
         func = PrimFunc("k", (Var("x", "int32"),), Seq(()))
         body = (
-            'if (x != 2) return x;\n  tl_fault fault = {0};\n  tl_fault_raise(&fault, "no %s", "luck");\n'
+            "if (x != 2) return x;\n  tl_fault fault = {0};\n"
+            '  tl_fault_raise(&fault, "no %s", "luck");\n'
             "  return tl_fault_report(&fault);"
         )
         source = f'#include "fault.h"\n{callee_declaration(func, "k_host")} {{\n{body}\n}}\n'
@@ -253,7 +254,10 @@ class TestCalls:
         n = Var("n", "int32")
         a, b, c = (Buffer(name, (n,), "float32") for name in "ABC")
         func = PrimFunc("k", (b, a, c), touch(a, b, c))
-        body = "for (int i = 0; i < n; ++i) ((float *)B)[i] = 2 * (((float *)C)[i] = ((float *)A)[i]);\nreturn 0;"
+        body = (
+            "float *a = A, *b = B, *c = C;\n"
+            "for (int i = 0; i < n; ++i) b[i] = 2 * (c[i] = a[i]);\nreturn 0;"
+        )
         adapter = adapter_of(func, body, [0, -1])
         b_out, c_out = adapter(torch.arange(5.0))
         assert torch.equal(b_out, 2 * torch.arange(5.0))

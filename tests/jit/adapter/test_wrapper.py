@@ -31,8 +31,11 @@ from tilelang.ir.node import replace
 from tilelang.ir.stmt import Bind, Evaluate, Seq, seq
 from tilelang.jit.adapter import wrapper
 from tilelang.jit.adapter.library import LibraryGenerator
-from tilelang.jit.adapter.wrapper_cuda import kernel_parameter_names
-from tilelang.jit.adapter.wrapper_facts import TENSOR_MAP_IM2COL, TENSOR_MAP_TILED
+from tilelang.jit.adapter.wrapper_facts import (
+    TENSOR_MAP_IM2COL,
+    TENSOR_MAP_TILED,
+    kernel_parameter_names,
+)
 from tilelang.target.target import Target
 
 PAGES = Path(__file__).parents[4] / "shared" / "seeds"
@@ -178,7 +181,8 @@ class TestCPU:
         func = PrimFunc("k", tuple(Var(n, "int32") for n in names), Seq(()))
         module = IRModule(func)
         parameters = ", ".join(f"int32_t p{i}" for i in range(len(names)))
-        source = f"#include <stdint.h>\nint32_t k_host({parameters}) {{ return 100 * p0 + 10 * p2 + p4; }}\n"
+        body = "return 100 * p0 + 10 * p2 + p4;"
+        source = f"#include <stdint.h>\nint32_t k_host({parameters}) {{ {body} }}\n"
         made = wrapper.TLCPUSourceWrapper(module, source, "c")
         generator = LibraryGenerator(Target("c"))
         assert made.lib_code is not None
@@ -187,8 +191,11 @@ class TestCPU:
         assert generator.load_lib().call(*map(ctypes.c_int32, range(1, 6))) == 135
 
     def test_every_element_type_has_a_name_in_c(self) -> None:
-        kinds = "bool int4 int8 uint16 int64 uint64 float16 bfloat16 float8_e4m3fn float8_e5m2 float4_e2m1fn float64"
-        func = PrimFunc("k", tuple(Buffer(f"p_{k}", (4,), k) for k in kinds.split()), Seq(()))
+        kinds = (
+            "bool", "int4", "int8", "uint16", "int64", "uint64", "float16", "bfloat16",
+            "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "float64",
+        )  # fmt: skip
+        func = PrimFunc("k", tuple(Buffer(f"p_{k}", (4,), k) for k in kinds), Seq(()))
         code, library = cpu_library({"k": (func, "return 0;")})
         assert "_Bool *p_bool, uint8_t *p_int4" in code
         assert library.call(*[None] * len(func.params)) == 0
@@ -235,72 +242,12 @@ DEVICE = textwrap.dedent("""
     void main_kernel(half_t* A, float* B, int n, float s) {}
     void main_kernel_1(float *B, int n) {}
     """)
-# Types and functions of the run-time API; each call appends a line to `calls`.
-STAND_IN = textwrap.dedent(r"""
-    #pragma once
-    #include <cstddef>
-    #include <cstdint>
-    #include <cstdio>
-    #include <cstring>
-    #include <sstream>
-    #include <string>
-    static std::string calls;
-    static int fail_next = 0;
-    #define LOG(...) do { std::ostringstream o; o << __VA_ARGS__; calls += o.str() + "\n"; } while (0)
-    typedef int @rt@Error_t; typedef void* @rt@Stream_t;
-    #define @rt@Success 0
-    #define @rt@StreamDefault nullptr
-    static const char* @rt@GetErrorString(int e) { return e == 9 ? "nine" : "other"; }
-    static int @rt@GetLastError() { int e = fail_next; fail_next = 0; return e; }
-    struct dim3 { long x, y, z; dim3(long a, long b, long c) : x(a), y(b), z(c) {} };
-    static std::ostream& operator<<(std::ostream& o, dim3 d) { return o << d.x << "," << d.y << "," << d.z; }
-    static void launch(const char* name, dim3 g, dim3 b, int smem, void*) {
-      LOG(name << " " << g << " " << b << " " << smem);
-    }
-    struct cudaStreamAttrValue { struct { double hitRatio; int hitProp, missProp; void* base_ptr; size_t num_bytes; } accessPolicyWindow; };
-    enum { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaLimitPersistingL2CacheSize,
-           cudaAccessPropertyPersisting, cudaAccessPropertyStreaming,
-           cudaStreamAttributeAccessPolicyWindow, cudaDevAttrMaxPersistingL2CacheSize };
-    template <class F> static int cudaFuncSetAttribute(F*, int, int bytes) { LOG("attribute " << bytes); return bytes > 200000 ? 9 : 0; }
-    static void cudaDeviceGetLimit(size_t* n, int) { *n = 77; }
-    static void cudaDeviceSetLimit(int, size_t n) { LOG("limit " << n); }
-    static void cudaStreamSetAttribute(void*, int, cudaStreamAttrValue* v) {
-      LOG("window " << v->accessPolicyWindow.num_bytes << " " << v->accessPolicyWindow.hitRatio);
-    }
-    static void cudaCtxResetPersistingL2Cache() { LOG("reset"); }
-    static void cudaGetDevice(int* d) { *d = 0; }
-    static void cudaDeviceGetAttribute(int* v, int, int) { *v = 32; }
-    static int cudaMallocAsync(void** p, size_t n, void*) { LOG("malloc " << n); *p = nullptr; return 0; }
-    static int cudaFreeAsync(void*, void*) { LOG("free"); return 0; }
-    static int @rt@LaunchCooperativeKernel(void*, dim3 g, dim3 b, void** args, int smem, void*) {
-      LOG("cooperative " << g << " " << b << " " << smem << " " << *(int*)args[1]); return 0;
-    }
-    typedef int CUtensorMapDataType, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill, CUresult;
-    typedef uint64_t cuuint64_t; typedef uint32_t cuuint32_t;
-    struct CUtensorMap { int id; };
-    enum { CUDA_SUCCESS = 0 };
-    static int cuTensorMapEncodeTiled(CUtensorMap* m, int type, int rank, void* p, cuuint64_t* dims, cuuint64_t* strides,
-                                      cuuint32_t* box, cuuint32_t* elements, int a, int b, int c,
-                                      int d) {
-      m->id = 42;
-      LOG("tiled " << type << " " << rank << " " << dims[rank - 1] << " " << strides[0] << " " << box[0] << " "
-          << elements[0] << " " << a << b << c << d);
-      return p == nullptr;
-    }
-    static int cuTensorMapEncodeIm2col(CUtensorMap*, int type, int rank, void*, cuuint64_t* dims, cuuint64_t*, int* lower,
-                                       int* upper, int channels, int pixels, cuuint32_t*, int, int,
-                                       int, int) {
-      LOG("im2col " << type << " " << rank << " " << dims[0] << " " << lower[0] << upper[1] << " " << channels << " " << pixels);
-      return 0;
-    }
-    extern "C" __attribute__((used)) const char* log_text() { return calls.c_str(); }
-    extern "C" __attribute__((used)) void log_clear() { calls.clear(); }
-    extern "C" __attribute__((used)) void fail_with(int e) { fail_next = e; }
-    """)
+# Types and functions of the run-time API; each call appends a line to a log.
+STAND_IN = Path(__file__).with_name("runtime_stand_in.h").read_text()
 
 
 def run_host_code(text: str, folder: Path, runtime: str = "cuda") -> Any:
-    """The library that `text` becomes with the stand-in; `<<<...>>>` becomes a call that is logged."""
+    """The library that `text` becomes with the stand-in; `<<<...>>>` becomes a logged call."""
     stand_in = STAND_IN.replace("@rt@", runtime)
     (folder / "hip").mkdir(exist_ok=True)
     for name in ("cuda.h", "cuda_runtime.h", "hip/hip_runtime.h"):
@@ -394,7 +341,8 @@ class TestCUDA:
         head = re.search(r'extern "C" int call\((.*)\) \{', made.lib_code)
         assert head is not None
         assert head.group(1) == (
-            "half_t* __restrict__ A, float s, float* __restrict__ B, int n, cudaStream_t stream=cudaStreamDefault"
+            "half_t* __restrict__ A, float s, float* __restrict__ B, int n, "
+            "cudaStream_t stream=cudaStreamDefault"
         )
         assert (
             "main_kernel<<<dim3((n + 31) / 32, 2, 1), dim3(64, 2, 1), 4096, stream>>>(A, B, n, s);"

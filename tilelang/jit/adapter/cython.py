@@ -1,8 +1,8 @@
 """The `cython` backend: kernels called through a library with a plain C interface, by ctypes.
 
-In: an artifact's function and source, from `jit.kernel`. Out: `func`, which takes the arguments that
-the caller passes, allocates outputs, checks and converts (`cython_arguments.py`), and calls. It
-needs neither apache-tvm-ffi nor an extension module; the text of the library comes from
+In: an artifact's function and source, from `jit.kernel`. Out: `func`, which takes the arguments
+that the caller passes, allocates outputs, checks and converts (`cython_arguments.py`), and calls.
+It needs neither apache-tvm-ffi nor an extension module; the text of the library comes from
 `wrapper.py`, the library itself from `library.py`.
 """
 

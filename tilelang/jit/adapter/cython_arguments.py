@@ -1,8 +1,9 @@
 """Arguments of a call -> values for ctypes: looked at, checked, converted.
 
-In: a function's parameters, from `cython.py`, once; then the arguments of each call. Out: the values
-for the library's `call`, or an error that names the argument, what was expected and what came.
-Nothing is converted before everything is checked. Where symbols are read is `host_symbols`' plan.
+In: a function's parameters, from `cython.py`, once; then the arguments of each call. Out: the
+values for the library's `call`, or an error that names the argument, what was expected and what
+came. Nothing is converted before everything is checked. Where symbols are read is
+`host_symbols`' plan.
 """
 
 from __future__ import annotations
@@ -196,9 +197,8 @@ class Arguments:
     def _wrong_kind(self, position: int, value: Any) -> ArgumentTypeError:
         param = self.params[position]
         came = "None" if value is None else type(value).__name__
-        return ArgumentTypeError(
-            f"{self.func.name}(): argument {position + 1} `{param.name}`: expected {expected_text(param)}, got {came}"
-        )
+        where = f"{self.func.name}(): argument {position + 1} `{param.name}`"
+        return ArgumentTypeError(f"{where}: expected {expected_text(param)}, got {came}")
 
     def _read_tensor(self, position: int, value: Any) -> Any:
         fast = self.fast[position]

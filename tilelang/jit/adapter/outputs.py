@@ -130,18 +130,24 @@ class OutputPlan:
         """The number, extent or stride that the argument has at the place."""
         if source.kind == 2:
             if isinstance(argument, str) or not hasattr(argument, "__index__"):
-                raise ArgumentTypeError(f"{self._where(source)}: expected an integer, got {type(argument).__name__}")
+                raise self._wrong_kind(source, "an integer", argument)
             return argument.__index__()
         shape = getattr(argument, "shape", None)
         if shape is None:
-            raise ArgumentTypeError(f"{self._where(source)}: expected a tensor, got {type(argument).__name__}")
+            raise self._wrong_kind(source, "a tensor", argument)
         if len(shape) <= source.axis:
-            raise ArgumentError(f"{self._where(source)}: rank {len(shape)}, but axis {source.axis} is needed")
+            raise ArgumentError(
+                f"{self._where(source)}: rank {len(shape)}, but axis {source.axis} is needed"
+            )
         if source.kind == 0:
             return int(shape[source.axis])
         if hasattr(argument, "stride"):
             return int(argument.stride(source.axis))
         return argument.strides[source.axis] // argument.itemsize
+
+    def _wrong_kind(self, source: InputSource, expected: str, argument: Any) -> ArgumentTypeError:
+        came = type(argument).__name__
+        return ArgumentTypeError(f"{self._where(source)}: expected {expected}, got {came}")
 
     def _where(self, source: InputSource) -> str:
         position = self.input_positions[source.argument]

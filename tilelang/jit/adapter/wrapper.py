@@ -7,8 +7,9 @@ In: what a target's printer made, and the modules of that compilation. Out: `lib
     const char* get_last_error()          why the last call failed; empty if it did not
     int call(arguments, symbols, stream)  runs all kernels in program order; 0 on success
 
-The CPU's and Metal's wrappers are here; those of CUDA and HIP in `wrapper_cuda.py`, of nvrtc in
-`wrapper_nvrtc.py`. `TLWrapper` chooses by target. Nothing here compiles or loads a library.
+The CPU's and Metal's wrappers are here; those of CUDA in `wrapper_cuda.py`, of HIP in
+`wrapper_hip.py`, of nvrtc in `wrapper_nvrtc.py`. `TLWrapper` chooses by target. Nothing here
+compiles or loads a library.
 """
 
 from __future__ import annotations
@@ -25,12 +26,9 @@ from tilelang.errors import TargetError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Var
 from tilelang.ir.func import IRModule, PrimFunc
-from tilelang.jit.adapter.wrapper_cuda import (
-    TLCUDASourceWrapper,
-    TLHIPSourceWrapper,
-    kernel_parameter_names,
-)
-from tilelang.jit.adapter.wrapper_facts import main_function, symbol_types
+from tilelang.jit.adapter.wrapper_cuda import TLCUDASourceWrapper
+from tilelang.jit.adapter.wrapper_facts import kernel_parameter_names, main_function, symbol_types
+from tilelang.jit.adapter.wrapper_hip import TLHIPSourceWrapper
 from tilelang.jit.adapter.wrapper_nvrtc import TLNVRTCSourceWrapper
 from tilelang.jit.adapter.wrapper_templates import (
     KERNEL_LAUNCH_FUNC_PY,
@@ -63,16 +61,15 @@ class TLCPUSourceWrapper:
     """Makes the library text of a CPU kernel; `lib_code` is it.
 
     `call` takes the arguments in order, then the symbols of shapes and strides, each in its own C
-    type (`codegen.c.scalar_type`); there is no stream. Its result is the host function's: 0, 1 when memory
-    ran out, 2 when a check of the kernel failed.
+    type (`codegen.c.scalar_type`); there is no stream. Its result is the host function's: 0, 1 when
+    memory ran out, 2 when a check of the kernel failed.
 
     Raises:
         AssertionError: when the source does not declare a function of the module, or declares it
             with another number of parameters.
     """
 
-    # Elements that C has no type for are named by the headers of this package; 4-bit ones lie in
-    # bytes.
+    # Elements that C has no type for are named by our headers; 4-bit ones lie in bytes.
     TYPE_MAP: ClassVar[dict[str, str]] = {
         "float64": "double", "float32": "float", "tfloat32": "float", "bool": "_Bool",
         **dict.fromkeys(("int4", "uint4", "float4_e2m1_unpacked"), "uint8_t"),
@@ -143,7 +140,7 @@ TL_API int32_t call({}) {{
         self.function_names = list(functions)
 
     def get_dynamic_symbolic_set(self, prim_func: PrimFunc) -> list[tuple[str, str]]:
-        """(name, dtype) of the symbols of shapes in buffer order, then of strides, without parameters.
+        """(name, dtype) of the symbols of shapes, then of strides, that are no parameters.
 
         Raises:
             AssertionError: when one name stands for two dtypes.
@@ -162,8 +159,7 @@ TL_API int32_t call({}) {{
 
         Args:
             code: source in which they are declared.
-            function_informations: function -> `function_name` (in the source) and
-                `function_params`.
+            function_informations: function -> `function_name` (in the source), `function_params`.
 
         Raises:
             AssertionError: when one is not declared, or with another number of parameters.
@@ -178,7 +174,7 @@ TL_API int32_t call({}) {{
             name, params = info["function_name"], info["function_params"]
             declared = kernel_parameter_names(code, name)
             assert len(declared) == len(params), (
-                f"`{name}` is declared with {len(declared)} parameters, its function has {len(params)}"
+                f"`{name}` is declared with {len(declared)} parameters, expected {len(params)}"
             )
             calls.append(f"{name}({', '.join(self._argument(p, names) for p in params)})")
         return self.CALL_PREFIX.format(parameters, _first_failure(calls))
@@ -196,7 +192,7 @@ TL_API int32_t call({}) {{
         return found
 
     def _argument(self, param: Buffer | Var, names: Names) -> str:
-        """What `call` passes for a parameter of one function: its own parameter of the same name."""
+        """What `call` passes for a parameter of a function: its own one of the same name."""
         var = param.data if isinstance(param, Buffer) else param
         if names.knows(var):
             return names.of(var)
@@ -334,7 +330,8 @@ class TLWrapper(BaseWrapper):
         wrapper = _WRAPPERS.get(_kind(self.target))
         if wrapper is None:
             raise TargetError(
-                f"no library can be made for the target {self.target!s}; those with one: {', '.join(_WRAPPERS)}"
+                f"no library can be made for the target {self.target!s}",
+                hint=f"targets with one: {', '.join(_WRAPPERS)}",
             )
         return self._source_wrapper(wrapper, c_source).lib_code
 

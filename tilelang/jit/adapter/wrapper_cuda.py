@@ -1,20 +1,18 @@
-"""Device source and lowered modules -> library text for CUDA and HIP.
+"""Device source and lowered modules -> library text for CUDA.
 
 In: device text that declares the kernels, and the function whose launches they are. Out:
-    `lib_code`,
-text of a library with `init`, `get_last_error` and `call` (a plain C interface), for a compiler
-that knows both host and device code. The texts that the reference fixes stand in
-`wrapper_templates.py`; what the module says is read in `wrapper_facts.py`.
+`lib_code`, text of a library with `init`, `get_last_error` and `call` (a plain C interface), for a
+compiler that knows both host and device code. The texts that the reference fixes stand in
+`wrapper_templates.py`; what the module says is read in `wrapper_facts.py`. HIP's differences are in
+`wrapper_hip.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tilelang.codegen.host_symbols import dynamic_symbols
-from tilelang.errors import TargetError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Var, const_value
 from tilelang.ir.func import RESTRICT_DROPPED, IRModule, PrimFunc
@@ -24,6 +22,7 @@ from tilelang.jit.adapter.wrapper_facts import (
     KernelFacts,
     TensorMapRecord,
     buffer_bytes,
+    kernel_parameter_names,
     kernels_of,
     main_function,
     symbol_types,
@@ -51,7 +50,8 @@ _HOST_PRELUDE = """
 #define TL_HOST_CHECK(expression) do {{ \\
     {runtime}Error_t result = (expression); \\
     if (result != {runtime}Success) {{ \\
-      snprintf(error_buf, ERROR_BUF_SIZE, "%s: %s", #expression, {runtime}GetErrorString(result)); \\
+      const char* why = {runtime}GetErrorString(result); \\
+      snprintf(error_buf, ERROR_BUF_SIZE, "%s: %s", #expression, why); \\
       return -1; \\
     }} \\
   }} while (0)
@@ -68,38 +68,6 @@ _L2_LIMIT = """\
 	cudaGetDevice(&l2_device);
 	cudaDeviceGetAttribute(&l2_maximum, cudaDevAttrMaxPersistingL2CacheSize, l2_device);
 """
-
-
-def kernel_parameter_names(code: str, kernel: str) -> list[str]:
-    """Names of the parameters with which `code` declares the function `kernel`.
-
-    Raises:
-        AssertionError: when it does not.
-    """
-    start = re.search(rf"\b{re.escape(kernel)}\s*\(", code)
-    assert start is not None, f"the source declares no kernel `{kernel}`"
-    depth, end = 1, start.end()
-    while depth and end < len(code):
-        depth += {"(": 1, ")": -1}.get(code[end], 0)
-        end += 1
-    inner = code[start.end() : end - 1]
-    if inner.strip() in ("", "void"):
-        return []
-    names = [re.search(r"(\w+)\s*(\[[^\]]*\])?\s*$", part) for part in _split(inner)]
-    assert all(names), f"the declaration of `{kernel}` has a parameter without a name"
-    return [name.group(1) for name in names if name is not None]
-
-
-def _split(text: str) -> list[str]:
-    """Parts between the commas that stand in no parentheses or angle brackets."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += {"(": 1, "<": 1, "[": 1, ")": -1, ">": -1, "]": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 class TLCUDASourceWrapper:
@@ -209,7 +177,7 @@ class TLCUDASourceWrapper:
         }
 
     def get_dynamic_symbolic_set(self, prim_func: PrimFunc) -> list[tuple[str, str]]:
-        """(name, dtype) of the symbols of shapes in buffer order, then of strides, without parameters.
+        """(name, dtype) of the symbols of shapes, then of strides, that are no parameters.
 
         Raises:
             AssertionError: when one name stands for two dtypes.
@@ -316,8 +284,7 @@ class TLCUDASourceWrapper:
             f"the kernel `{kernel}` is declared with {declared}: "
             f"{missing or 'nothing'} is missing, {unknown or 'nothing'} is unknown to the host"
         )
-        found = {name: known[name] for name in declared}
-        return found
+        return {name: known[name] for name in declared}
 
     def _host_variables(self) -> list[Var]:
         """What `call` is given; a kernel may take more of it than its body needs."""
@@ -330,10 +297,11 @@ class TLCUDASourceWrapper:
         shared = info["dynamic_smem_buf"] or 0
         text = self.generate_l2_persistent_map(name)
         if self.use_cooperative_groups.get(name):
-            text += f"{_INDENT}void* {name}_args[] = {{{', '.join(f'(void*)&{a}' for a in arguments) or '0'}}};\n"
+            addresses = ", ".join(f"(void*)&{a}" for a in arguments) or "0"
+            text += f"{_INDENT}void* {name}_args[] = {{{addresses}}};\n"
             text += (
-                f"{_INDENT}TL_HOST_CHECK({self.RUNTIME}LaunchCooperativeKernel((void*){name}, {grid}, {block}, "
-                f"{name}_args, {shared}, stream));\n"
+                f"{_INDENT}TL_HOST_CHECK({self.RUNTIME}LaunchCooperativeKernel("
+                f"(void*){name}, {grid}, {block}, {name}_args, {shared}, stream));\n"
             )
         else:
             text += (
@@ -348,7 +316,7 @@ class TLCUDASourceWrapper:
         return f"dim3({', '.join(constant_or_text(e, self._expressions) for e in extents)})"
 
     def generate_l2_persistent_map(self, function_name: str) -> str:
-        """Text that gives the buffers of one kernel their windows in the L2 cache; empty without any.
+        """Text that gives the buffers of one kernel their windows in the L2 cache, if any.
 
         A window is as large as its buffer, at most what the device allows.
         """
@@ -444,39 +412,3 @@ def _constant_bytes(buffer: Buffer) -> int | None:
     size: Expr = buffer_bytes(buffer)
     number = const_value(size)
     return None if number is None else int(number)
-
-
-class TLHIPSourceWrapper(TLCUDASourceWrapper):
-    """A wrapper class for the TileLang HIP backend."""
-
-    TYPE_MAP: ClassVar[dict[str, str]] = {
-        **TLCUDASourceWrapper.TYPE_MAP,
-        "float8_e4m3fnuz": "fp8_e4_t",
-        "float8_e5m2fnuz": "fp8_e5_t",
-    }
-    RUNTIME: ClassVar[str] = "hip"
-    HEADER: ClassVar[str] = "hip/hip_runtime.h"
-
-    def get_init_func(self) -> str:
-        """Text of `init`, which refuses kernels that need more than 64 KiB, and of `get_last_error`."""
-        return super().get_init_func()  # one body for both; the check of a kernel differs
-
-    def _shared_memory_text(self, kernel: str, size: int) -> str:
-        text = templates.PREDEF_ATTRIBUTE_SET_DYNAMIC_MEMORY_HIP.format(kernel, size)
-        return text.replace("    return 0;\n", "")  # it would end `init` after the first kernel
-
-    def get_stream_type(self) -> dict[str, str]:
-        """Name (with its default) and type of the stream parameter."""
-        return {"name": "stream=hipStreamDefault", "type": "hipStream_t"}
-
-    def parse_source_information(self) -> None:
-        """As for CUDA.
-
-        Raises:
-            TargetError: for tensor maps and L2 windows, which these devices do not have.
-        """
-        super().parse_source_information()
-        if self._tensor_maps or self.l2_persistent_map:
-            what = "tensor maps" if self._tensor_maps else "persisting L2 windows"
-            host = self._host()
-            raise TargetError(f"`{host.name}`: the target `hip` has no {what}", host.span)

@@ -1,12 +1,14 @@
 """What the library wrappers read out of a lowered module, as plain facts.
 
 In: the modules of a compilation. Out: the function to be called, its symbols, one `KernelFacts` per
-launch in program order, and the tensor-map records of the host. It prints nothing; the wrappers
-(`wrapper.py`, `wrapper_cuda.py`, `wrapper_nvrtc.py`) turn these into text.
+launch in program order, the tensor-map records of the host, and how source declares a kernel. It
+prints nothing; the wrappers (`wrapper.py`, `wrapper_cuda.py`, `wrapper_nvrtc.py`) turn these into
+text.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -186,3 +188,35 @@ def buffer_bytes(buffer: Buffer) -> Expr:
     count = as_expr(buffer.num_elements)
     bits = buffer.dtype.bits * buffer.dtype.lanes
     return count * (bits // 8) if bits % 8 == 0 else (count * bits + 7) // 8
+
+
+def kernel_parameter_names(code: str, kernel: str) -> list[str]:
+    """Names of the parameters with which `code` declares the function `kernel`.
+
+    Raises:
+        AssertionError: when it does not.
+    """
+    start = re.search(rf"\b{re.escape(kernel)}\s*\(", code)
+    assert start is not None, f"the source declares no kernel `{kernel}`"
+    depth, end = 1, start.end()
+    while depth and end < len(code):
+        depth += {"(": 1, ")": -1}.get(code[end], 0)
+        end += 1
+    inner = code[start.end() : end - 1]
+    if inner.strip() in ("", "void"):
+        return []
+    names = [re.search(r"(\w+)\s*(\[[^\]]*\])?\s*$", part) for part in _split(inner)]
+    assert all(names), f"the declaration of `{kernel}` has a parameter without a name"
+    return [name.group(1) for name in names if name is not None]
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand in no parentheses or angle brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, "<": 1, "[": 1, ")": -1, ">": -1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

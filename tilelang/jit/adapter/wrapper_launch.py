@@ -49,7 +49,8 @@ CPP = HostLanguage(
     bind="const {type} {name} = {value};",
     loop="for (int64_t {name} = {start}; {name} < {stop}; ++{name}) {{",
     branch="if ({condition}) {{", otherwise="}} else {{", close="}", empty=";",
-    check='if (!({condition})) {{ snprintf(error_buf, ERROR_BUF_SIZE, "%s", {message}); return -1; }}',
+    check="if (!({condition})) {{ "
+    'snprintf(error_buf, ERROR_BUF_SIZE, "%s", {message}); return -1; }}',
     allocate="void* {name} = nullptr; TL_HOST_CHECK(cudaMallocAsync(&{name}, {bytes}, stream));",
     free="cudaFreeAsync({name}, stream);",
     types={"bool": "bool", "int32": "int", "uint32": "unsigned int"},

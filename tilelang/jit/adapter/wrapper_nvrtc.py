@@ -1,4 +1,4 @@
-"""Device source and lowered modules -> a Python launcher over `cuda.bindings`, for the nvrtc backend.
+"""Device source and lowered modules -> a Python launcher over `cuda.bindings` (nvrtc backend).
 
 As `wrapper_cuda.py`, with Python for the host side: `call(kernels, <arguments>, stream=0)`, where
 `kernels` maps names to loaded kernels. The CUDA text itself stays as it is.
@@ -36,7 +36,8 @@ _L2_CREATE_PY = """
 """
 # {0} buffer, {1} hit ratio, {2} bytes
 _L2_INIT_PY = """
-	_check(driver.cuCtxSetLimit(driver.CUlimit.CU_LIMIT_PERSISTING_L2_CACHE_SIZE, min({2}, l2_maximum)))
+	l2_limit = driver.CUlimit.CU_LIMIT_PERSISTING_L2_CACHE_SIZE
+	_check(driver.cuCtxSetLimit(l2_limit, min({2}, l2_maximum)))
 	l2_window.accessPolicyWindow.base_ptr = {0}.data_ptr()
 	l2_window.accessPolicyWindow.num_bytes = min({2}, l2_maximum)
 	l2_window.accessPolicyWindow.hitRatio = {1}
@@ -209,7 +210,8 @@ def _cooperative(text: str) -> str:
         "\tconfig.hStream = stream\n",
         "\tconfig.hStream = stream\n"
         "\tattribute = cuda.bindings.driver.CUlaunchAttribute()\n"
-        "\tattribute.id = cuda.bindings.driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE\n"
+        "\tattribute_ids = cuda.bindings.driver.CUlaunchAttributeID\n"
+        "\tattribute.id = attribute_ids.CU_LAUNCH_ATTRIBUTE_COOPERATIVE\n"
         "\tattribute.value.cooperative = 1\n"
         "\tconfig.attrs = [attribute]\n"
         "\tconfig.numAttrs = 1\n",

@@ -1,8 +1,7 @@
 """Tensor-map records -> named values, ready for a template.
 
-In: what the host part of a module says of one descriptor (`wrapper_facts.TensorMapRecord`). Out:
-    the
-same, taken apart by rank and checked. The templates are filled by the wrappers.
+In: what the host part of a module says of one descriptor (`wrapper_facts.TensorMapRecord`).
+Out: the same, taken apart by rank and checked. The templates are filled by the wrappers.
 """
 
 from __future__ import annotations
@@ -48,22 +47,19 @@ def parse_tensor_map(record: TensorMapRecord, text: ExprText) -> TensorMap:
     Raises:
         ValueError: for too few values, or a rank that is no positive constant.
     """
+    label = f"the tensor map `{record.handle.name}`"
     if len(record.arguments) < 3:
-        raise ValueError(
-            f"the tensor map `{record.handle.name}` has {len(record.arguments)} values, at least 3 needed"
-        )
+        raise ValueError(f"{label} has {len(record.arguments)} values, at least 3 are needed")
     kind, rank_value, address, *rest = record.arguments
     number = const_value(rank_value)
     if not isinstance(number, int) or number <= 0:
-        raise ValueError(
-            f"the tensor map `{record.handle.name}` has rank {rank_value}, expected a positive integer"
-        )
+        raise ValueError(f"{label} has rank {rank_value}, expected a positive integer")
     rank, is_im2col = number, record.creator == TENSOR_MAP_IM2COL
     lengths = [rank, rank, rank, rank - 2, rank - 2] if is_im2col else [rank] * 4
     lengths += [1] * (6 if is_im2col else 4)
     if len(rest) < sum(lengths) or min(lengths) < 0:
         raise ValueError(
-            f"the tensor map `{record.handle.name}` of rank {rank} has {len(rest)} values after its address, "
+            f"{label} of rank {rank} has {len(rest)} values after its address, "
             f"expected {sum(lengths)}"
         )
     slots = [_joined(group, text) for group in _groups(rest, lengths)]
