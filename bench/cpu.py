@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ THREADS = 2
 
 
 def alternate(functions: list[Callable[[], Any]], seconds: float) -> list[float]:
-    """Median seconds of each function, run in turn for about `seconds` altogether."""
-    for function in functions:
-        function()
+    """Median seconds of each function, run in turn for about `seconds` altogether.
+
+    A library's idle threads spin for a while after its last call and would take a core from the
+    next function; so each measurement begins with a pause and one untimed call of its function.
+    """
     times: list[list[float]] = [[] for _ in functions]
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline or len(times[0]) < 7:
         for function, record in zip(functions, times):
+            time.sleep(0.02)
+            function()
             start = time.perf_counter()
             function()
             record.append(time.perf_counter() - start)
@@ -72,10 +77,8 @@ class Table:
             {"work": work, "measure": measure, "value": value, "goal": goal, "met": met, **more}
         )
         sign = ">=" if better == "higher" else "<="
-        print(
-            f"{work:34} {measure:34} {value:9.3f}   goal {sign} {goal:<6g} {'ok' if met else 'MISSED'}",
-            flush=True,
-        )
+        verdict = "ok" if met else "MISSED"
+        print(f"{work:34} {measure:34} {value:9.3f}   goal {sign} {goal:<6g} {verdict}", flush=True)
 
     def ratio(
         self,
@@ -108,7 +111,7 @@ def bench_gemm(table: Table) -> None:
         check(f"gemm {size}", c, a.double() @ b.double(), 1e-5)
         out = torch.empty_like(c)
         mine, _ = table.ratio(
-            f"GEMM fp32 {size}^3", lambda: kernel(a, b, c), lambda: torch.mm(a, b, out=out), 0.90
+            f"GEMM fp32 {size}^3", partial(kernel, a, b, c), partial(torch.mm, a, b, out=out), 0.90
         )
         ours_fp32 = mine if size == 1024 else ours_fp32
     size = 1024
@@ -173,8 +176,8 @@ def bench_attention(table: Table) -> None:
         check("attention", o, attention(q.double(), k.double(), v.double(), is_causal=causal), 1e-5)
         name = "attention b1 h8 s1024 d64 " + ("causal" if causal else "full")
         table.ratio(
-            name, lambda kernel=kernel: kernel(q, k, v, o),
-            lambda causal=causal: attention(q, k, v, is_causal=causal), goal, "x scaled_dot_product_attention",
+            name, partial(kernel, q, k, v, o), partial(attention, q, k, v, is_causal=causal),
+            goal, "x scaled_dot_product_attention",
         )  # fmt: skip
 
 
@@ -220,7 +223,8 @@ def _python_seconds(code: str) -> float:
 def _cold_compile_seconds() -> float:
     """A fresh process and an empty cache: from the call of the factory to the kernel."""
     code = (
-        "import torch, sys, time; sys.path.insert(0, sys.argv[1]); import tilelang, tvm_ffi; from kernels import gemm;"
+        "import torch, sys, time; sys.path.insert(0, sys.argv[1]);"
+        "import tilelang, tvm_ffi; from kernels import gemm;"
         "t = time.perf_counter(); gemm(1024, 1024, 1024, 128, 256, 256, 'float32', 'float32');"
         "print(time.perf_counter() - t)"
     )

@@ -88,7 +88,7 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
         Q: T.Tensor(shape, dtype),
         K: T.Tensor(shape, dtype),
         V: T.Tensor(shape, dtype),
-        O: T.Tensor(shape, dtype),
+        Out: T.Tensor(shape, dtype),
     ):
         with T.Kernel(T.ceildiv(seq_len, block_M), heads, batch, threads=128) as (bx, by, bz):
             Q_shared = T.alloc_shared((block_M, dim), dtype)
@@ -132,7 +132,7 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
                 T.gemm(S, V_shared, acc)
             for i, j in T.Parallel(block_M, dim):
                 acc[i, j] /= total[i]
-            T.copy(acc, O[bz, by, bx * block_M : (bx + 1) * block_M, :])
+            T.copy(acc, Out[bz, by, bx * block_M : (bx + 1) * block_M, :])
 
     return kernel
 

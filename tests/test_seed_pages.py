@@ -109,12 +109,8 @@ def test_name_exists_with_its_parameters(module: str, name: str) -> None:
         _check_parameters(actual[name in FIRST_PARAMETER_OMITTED :], expected)
 
 
-@pytest.mark.parametrize(
-    ("module", "name", "member"), MEMBERS, ids=lambda v: v.rpartition(".")[2]
-)
-def test_member_exists_with_its_parameters_and_default(
-    module: str, name: str, member: str
-) -> None:
+@pytest.mark.parametrize(("module", "name", "member"), MEMBERS, ids=lambda v: v.rpartition(".")[2])
+def test_member_exists_with_its_parameters_and_default(module: str, name: str, member: str) -> None:
     cls, entry = _find(module, name), TABLE[module][name]["members"][member]
     assert _has_attribute(cls, member), f"{name} has no `{member}`"
     if entry["kind"] == "method" and isinstance(cls, type):

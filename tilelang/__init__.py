@@ -45,8 +45,8 @@ _LAZY: dict[str, str] = {
     "dtypes": "tilelang.language.v2.dtypes",
 }
 _PUBLIC_MODULES = (
-    "arith", "cache", "engine", "ir", "language", "layout", "profiler", "target", "testing", "tileop",
-    "tools", "transform", "tvm",
+    "arith", "cache", "engine", "ir", "language", "layout", "profiler", "target", "testing",
+    "tileop", "tools", "transform", "tvm",
 )  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def render(
 
 
 def _lines_of(notes: Sequence[Note]) -> list[list[Note]]:
-    """Notes that stand on one source line together, in the order in which the lines are first named."""
+    """Notes grouped by the source line they stand on, in the order the lines are first named."""
     groups: dict[object, list[Note]] = {}
     for position, note in enumerate(notes):
         place = (note.span.file, note.span.line) if note.span else position

@@ -98,9 +98,7 @@ def test_printed_expressions_have_the_values_of_the_ir(seed: int, tmp_path: Path
         if source.valid(made):
             exprs.append(made)
     out = Buffer("out", (len(exprs),), "int64")
-    stores = [
-        BufferStore(out, ir.cast(e, "int64"), (ir.as_expr(i),)) for i, e in enumerate(exprs)
-    ]
+    stores = [BufferStore(out, ir.cast(e, "int64"), (ir.as_expr(i),)) for i, e in enumerate(exprs)]
     func = PrimFunc("values", (*source.values, out), launch(stores))
     unit = CompiledC(func, tmp_path)
     result = np.zeros(len(exprs), np.int64)

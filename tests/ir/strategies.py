@@ -417,9 +417,7 @@ def functions(draw: st.DrawFn, form: str = "tile") -> PrimFunc:
         data = params[0].data if params and draw(st.integers(0, 5)) == 0 else None
         offset = draw(st.sampled_from([0, 0, 0, 5]))
         kind = draw(st.sampled_from(KINDS))
-        params.append(
-            Buffer(name, shape, kind, strides=strides, data=data, elem_offset=offset)
-        )
+        params.append(Buffer(name, shape, kind, strides=strides, data=data, elem_offset=offset))
     scope.buffers += params
     uses_n = any(isinstance(e, Expr) for b in params for e in b.shape)
     if uses_n:

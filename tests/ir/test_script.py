@@ -18,9 +18,7 @@ n = T.dynamic("n")
 
 
 @T.prim_func
-def matmul(
-    A: T.Tensor((n, 64), "float16"), B: T.Tensor((64, 64), "float16"), C: T.Tensor((n, 64))
-):
+def matmul(A: T.Tensor((n, 64), "float16"), B: T.Tensor((64, 64), "float16"), C: T.Tensor((n, 64))):
     with T.Kernel(T.ceildiv(n, 32), threads=128) as bx:
         A_shared = T.alloc_shared((32, 16), "float16")
         B_shared = T.alloc_shared((16, 64), "float16")

@@ -44,7 +44,7 @@ SLOW = settings(max_examples=60, deadline=None, suppress_health_check=list(Healt
 def test_children_are_found_in_fields_and_tuples() -> None:
     load = B[x]
     assert list(children(BufferStore(A, load, (y,)))) == [load, y]
-    assert list(children(Attr("safe_value", ((A, x), ("k", (y,))), Seq(())))) [:2] == [x, y]
+    assert list(children(Attr("safe_value", ((A, x), ("k", (y,))), Seq(()))))[:2] == [x, y]
     assert list(children(x)) == []
 
 

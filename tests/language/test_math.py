@@ -58,17 +58,20 @@ def assert_close(actual, expected, dtype, ulps=4):
 
 UNARY = {  # name -> (reference, low, high)
     "acos": (np.arccos, -1, 1), "acosh": (np.arccosh, 1, 50), "asin": (np.arcsin, -1, 1),
-    "asinh": (np.arcsinh, -30, 30), "atan": (np.arctan, -30, 30), "atanh": (np.arctanh, -0.99, 0.99),
-    "ceil": (np.ceil, -30, 30), "cos": (np.cos, -10, 10), "cosh": (np.cosh, -5, 5),
+    "asinh": (np.arcsinh, -30, 30), "atan": (np.arctan, -30, 30),
+    "atanh": (np.arctanh, -0.99, 0.99), "ceil": (np.ceil, -30, 30), "cos": (np.cos, -10, 10),
+    "cosh": (np.cosh, -5, 5),
     "erf": (np.vectorize(math.erf), -4, 4), "exp": (np.exp, -10, 10), "exp2": (np.exp2, -14, 14),
     "exp10": (lambda x: 10.0**x, -4, 4), "floor": (np.floor, -30, 30), "log": (np.log, 0.01, 100),
     "log1p": (np.log1p, -0.9, 100), "log2": (np.log2, 0.01, 100), "log10": (np.log10, 0.01, 100),
-    "nearbyint": (np.rint, -30, 30), "round": (np.rint, -30, 30), "rsqrt": (lambda x: 1 / np.sqrt(x), 0.01, 100),
-    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -10, 10), "sin": (np.sin, -10, 10), "sinh": (np.sinh, -5, 5),
-    "sqrt": (np.sqrt, 0, 100), "tan": (np.tan, -1.5, 1.5), "tanh": (np.tanh, -5, 5), "trunc": (np.trunc, -30, 30),
+    "nearbyint": (np.rint, -30, 30), "round": (np.rint, -30, 30), "trunc": (np.trunc, -30, 30),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), 0.01, 100), "sqrt": (np.sqrt, 0, 100),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -10, 10), "sin": (np.sin, -10, 10),
+    "sinh": (np.sinh, -5, 5), "tan": (np.tan, -1.5, 1.5), "tanh": (np.tanh, -5, 5),
     "abs": (np.abs, -30, 30), "__exp": (np.exp, -10, 10), "__exp10": (lambda x: 10.0**x, -4, 4),
     "__log": (np.log, 0.01, 100), "__log2": (np.log2, 0.01, 100), "__log10": (np.log10, 0.01, 100),
-    "__sin": (np.sin, -3, 3), "__cos": (np.cos, -3, 3), "__tan": (np.tan, -1, 1), "fast_rcp": (lambda x: 1 / x, 0.1, 30),
+    "__sin": (np.sin, -3, 3), "__cos": (np.cos, -3, 3), "__tan": (np.tan, -1, 1),
+    "fast_rcp": (lambda x: 1 / x, 0.1, 30),
 }  # fmt: skip
 
 
@@ -178,8 +181,10 @@ def test_integers_and_bits(dtype):
     x, y = (rng.integers(info.min, info.max, SIZE, dtype=dtype, endpoint=True) for _ in range(2))
     x[:3] = [0, info.max, info.min]
     for name, reference in (
-        ("bitwise_and", np.bitwise_and), ("bitwise_or", np.bitwise_or), ("bitwise_xor", np.bitwise_xor),
-    ):  # fmt: skip
+        ("bitwise_and", np.bitwise_and),
+        ("bitwise_or", np.bitwise_or),
+        ("bitwise_xor", np.bitwise_xor),
+    ):
         np.testing.assert_array_equal(apply(getattr(T, name), dtype, x, y), reference(x, y))
     np.testing.assert_array_equal(apply(T.bitwise_not, dtype, x), ~x)
     bits = [np.binary_repr(int(v), info.bits)[-info.bits :] for v in x]
@@ -195,7 +200,8 @@ def test_integers_and_bits(dtype):
 
 
 FLOATS = [
-    "float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+    "float16", "bfloat16", "float32", "float64",
+    "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
     "float6_e2m3fn", "float6_e3m2fn",
 ]  # fmt: skip
 

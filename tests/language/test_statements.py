@@ -1,4 +1,7 @@
-"""Statements and bindings of the language, run on the CPU: what a kernel computes is what Python would."""
+"""Statements and bindings of the language, run on the CPU.
+
+What a kernel computes is what Python would compute.
+"""
 
 from __future__ import annotations
 
@@ -225,11 +228,13 @@ def test_floor_division_and_modulo_of_negative_numbers():
 def test_mixed_integer_widths():
     @T.prim_func
     def kernel(
-        I: T.Tensor((10,), "int64"), A: T.Tensor((100,), "float32"), B: T.Tensor((10,), "float32")
+        index: T.Tensor((10,), "int64"),
+        A: T.Tensor((100,), "float32"),
+        B: T.Tensor((10,), "float32"),
     ):
         with T.Kernel(1):
             for i in T.serial(10):
-                B[i] = A[I[i] + i]
+                B[i] = A[index[i] + i]
 
     index = np.random.default_rng(0).integers(0, 90, 10)
     a, b = random(100), np.zeros(10, np.float32)

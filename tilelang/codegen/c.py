@@ -98,9 +98,7 @@ class CPrinter(CKernelPrinter):
             kind = "void *" if isinstance(param, Buffer) else scalar_type(param.dtype)
             params.append(self.declaration(kind, self.names.define(var)))
         for symbol in dynamic_symbols(self.func):
-            params.append(
-                self.declaration(scalar_type(symbol.dtype), self.names.define(symbol))
-            )
+            params.append(self.declaration(scalar_type(symbol.dtype), self.names.define(symbol)))
             self.signs.add(symbol)  # an extent or a stride
         self.wrapped(f"int32_t {self.func.name}{CALLEE_SUFFIX}(", params or ["void"], ") {")
         self.depth = 1

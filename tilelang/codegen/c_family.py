@@ -229,9 +229,7 @@ class CFamilyPrinter(CExpressions):
         """Write an element."""
         self.line(self.assignment(self.element(node.buffer, node.indices[0]), node, self.expr))
 
-    def assignment(
-        self, place: str, node: S.BufferStore, text: Callable[[Expr], str]
-    ) -> str:
+    def assignment(self, place: str, node: S.BufferStore, text: Callable[[Expr], str]) -> str:
         """`place = value;`, or `place += part;` where the value starts from the place."""
         value, kind = node.value, node.buffer.dtype
         whole = kind.bits >= 32 and kind not in self.carried_types

@@ -245,6 +245,8 @@ def headers_of(function: str) -> list[str]:
     if function.startswith("tl_pack_"):
         form, kind = words[4], "_".join(words[5:])
         return [f'#define TL_FORM {form}\n#define TL_KIND {kind}\n#include "gemm_pack.h"']
+    if function.startswith("tl_stream_"):
+        return ['#include "stream.h"']
     if function.startswith("tl_copy"):
         return ['#include "copy.h"']
     return ['#include "types.h"', '#include "tl_arith.h"', '#include "tl_math.h"']

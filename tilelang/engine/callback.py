@@ -1,4 +1,4 @@
-"""Hooks that rewrite generated source right before it is compiled; one per target kind, process-wide."""
+"""Hooks that rewrite generated source before it is compiled; one per target kind, process-wide."""
 
 from __future__ import annotations
 

@@ -35,14 +35,14 @@ def params_of(func: PrimFunc) -> list[KernelParam]:
 
 
 def merged_configs(func: PrimFunc, given: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
-    """Pass configuration of one compilation; what the caller gives wins over what the kernel says."""
+    """Pass configuration of one compilation; what the caller gives wins over the kernel's own."""
     return normalize({**dict(func.attribute(PASS_CONFIGS, ())), **normalize(given)})
 
 
 def compile_flags(
     func: PrimFunc, configs: Mapping[PassConfigKey, Any], given: str | Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Flags appended to the device compiler's command: the caller's, the kernel's, the configuration's."""
+    """Flags appended to the device compiler's command: the caller's, the kernel's, the options'."""
     import shlex
 
     def words(flags: Any) -> list[str]:
@@ -83,7 +83,7 @@ def lower(
     flags: str | Sequence[str] | None = None,
     timings: dict[str, float] | None = None,
 ) -> CompiledArtifact:
-    """Lower one function to source text, and to a loaded library when `enable_device_compile` is set.
+    """Lower one function to source text, and with `enable_device_compile` to a loaded library.
 
     Args:
         runtime_only, enable_host_codegen: accepted; host code is printed with the library.

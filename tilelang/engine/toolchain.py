@@ -358,5 +358,9 @@ def cpu_target_options() -> dict[str, str] | None:
         features = CToolchain().features()
     except ToolchainError:
         return None
-    names = ("fma", features.has_fma), ("avx512_bf16", features.avx512_bf16), ("avx512_vnni", features.avx512_vnni)
-    return {"isa": features.isa, "features": ",".join(name for name, present in names if present)}
+    present = {
+        "fma": features.has_fma,
+        "avx512_bf16": features.avx512_bf16,
+        "avx512_vnni": features.avx512_vnni,
+    }
+    return {"isa": features.isa, "features": ",".join(name for name in present if present[name])}

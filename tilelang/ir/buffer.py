@@ -290,8 +290,7 @@ def normalize_index(buffer: Buffer, axis: int, index: Any) -> Expr:
     is_known = isinstance(value, IntImm) and isinstance(extent, int)
     if is_known and not -extent <= const_value(value) < extent:  # type: ignore[operator]
         raise IndexRangeError(
-            f"index {value} is outside axis {axis} of `{buffer.name}`, "
-            f"which has {extent} elements",
+            f"index {value} is outside axis {axis} of `{buffer.name}`, which has {extent} elements",
             notes=[Note(buffer.span, "allocated here")] if buffer.span else (),
         )
     if isinstance(value, IntImm) and value.value < 0:

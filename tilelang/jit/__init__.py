@@ -1,7 +1,7 @@
 """Make kernels callable: `jit`, `lazy_jit`, `compile`, `par_compile`, `JITKernel`.
 
-`tilelang.jit` is this package and the decorator of the same name: the module is callable, so that it
-can be loaded on first use and the two names can never get in each other's way.
+`tilelang.jit` is this package and the decorator of the same name: the module is callable, so that
+it can be loaded on first use and the two names can never get in each other's way.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ def lazy_jit(
     debug_root_path: str | None = None,
     compile_flags: Sequence[str] | str | None = None,
 ) -> Any:
-    """The first generation of the eager style: annotations in the signature say what specialises."""
+    """The first generation of the eager style: the signature's annotations say what specialises."""
     return make_jit(
-        func, LazyJITImpl, sys._getframe(1), debug_root_path, target=target, target_host=target_host,
+        func, LazyJITImpl, sys._getframe(1), debug_root_path,
+        target=target, target_host=target_host,
         execution_backend=execution_backend, verbose=verbose, pass_configs=pass_configs,
         compile_flags=compile_flags,
     )  # fmt: skip

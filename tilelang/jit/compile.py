@@ -1,7 +1,7 @@
 """PrimFunc -> JITKernel, through memory and disk.
 
-`compile` looks in memory, then in the disk cache, then compiles and keeps the result. Each kernel is
-compiled once however many threads ask for it at a time.
+`compile` looks in memory, then in the disk cache, then compiles and keeps the result. Each kernel
+is compiled once however many threads ask for it at a time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compile(
     """Compile a PrimFunc, or find it compiled.
 
     Args:
-        out_idx: parameters that a call allocates and returns (an index or a list, negative allowed).
+        out_idx: parameters that a call allocates and returns (an index or a list; negative too).
         execution_backend: `"tvm_ffi"`, `"cython"`; `None` or `"auto"`: the target's first.
         target: such as `"c"`; `None` or `"auto"`: what this machine has.
         pass_configs: `PassConfigKey` members or their value strings -> values.
@@ -175,8 +175,9 @@ class _Request:
             return None
         try:
             return JITKernel.from_database(
-                self.func, entry.host_source or "", entry.device_source or "", str(entry.executable),
-                entry.params, self.target, self.target_host, self.out_idx, self.backend, self.configs, self.flags,
+                self.func, entry.host_source or "", entry.device_source or "",
+                str(entry.executable), entry.params, self.target, self.target_host,
+                self.out_idx, self.backend, self.configs, self.flags,
             )  # fmt: skip
         except (
             OSError,
@@ -207,7 +208,7 @@ class _Request:
 
 
 def source_lines(func: PrimFunc) -> str:
-    """Lines that reach the generated text: those of run-time checks and, under the sanitizer, of all statements."""
+    """Lines in the generated text: of run-time checks and, when sanitized, of all statements."""
     from tilelang.ir.stmt import Assert, Stmt
     from tilelang.ir.visitor import walk
 

@@ -90,7 +90,7 @@ class JITImpl:
     # -- which style ------------------------------------------------------------------------------
 
     def initialize_jit_mode(self, *args: Any, **keywords: Any) -> str:
-        """Decide between `"lazy"` (factory) and `"eager"`; the arguments are used only if the source does not tell."""
+        """`"lazy"` (factory) or `"eager"`; the arguments serve only if the source does not tell."""
         if self._lazy is None:
             self._lazy = self._find_mode(args, keywords)
             if not self._lazy:
@@ -109,9 +109,9 @@ class JITImpl:
             return True
         definition = SourceFunction(self.func).definition
         for node in ast.walk(definition):
-            if isinstance(node, ast.FunctionDef) and node is not definition:
-                if any("prim_func" in ast.unparse(d) for d in node.decorator_list):
-                    return True
+            inner = isinstance(node, ast.FunctionDef) and node is not definition
+            if inner and any("prim_func" in ast.unparse(d) for d in node.decorator_list):
+                return True
         called = {
             n.func.attr
             for n in ast.walk(definition)
@@ -211,7 +211,7 @@ class JITImpl:
         bound = eager.signature.bind_partial(*args, **own)
         bound.apply_defaults()
         values = {n: bound.arguments.get(n) for n in eager.signature.parameters}
-        specialisation = eager.specialise({n: v for n, v in values.items()})
+        specialisation = eager.specialise(dict(values))
         return eager.trace(values, eager.constants_of(specialisation, values, sizes))
 
     def _elaborate(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> PrimFunc:
@@ -260,7 +260,7 @@ class JITImpl:
         num_workers: int | None = None,
         ignore_error: bool = False,
     ) -> list[JITKernel | None]:
-        """Compile for several argument sets at a time: dicts of keywords, or tuples of positional ones.
+        """Compile for several argument sets at a time: keywords as dicts, positional as tuples.
 
         Raises:
             ArgumentError: for an element that is neither.
@@ -330,7 +330,7 @@ class LazyJITImpl:
     def par_compile(
         self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False
     ) -> list[JITKernel | None]:
-        """Compile for several argument sets at a time: dicts of keywords, or tuples of positional ones."""
+        """Compile for several argument sets at a time: keywords as dicts, positional as tuples."""
         funcs = [self.get_tir(**c) if isinstance(c, Mapping) else self.get_tir(*c) for c in configs]
         return self.options.par_compile(funcs, num_workers, ignore_error)
 

@@ -113,7 +113,8 @@ class JITKernel:
         artifact = self.artifact
         return adapter(
             self.params, self.out_idx, self.target, func, artifact.host_mod, artifact.device_mod,
-            artifact.rt_mod, None, artifact.kernel_source, self.verbose, self.pass_configs, self.compile_flags,
+            artifact.rt_mod, None, artifact.kernel_source,
+            self.verbose, self.pass_configs, self.compile_flags,
         )  # fmt: skip
 
     def _use(self, adapter: Any) -> None:
@@ -152,20 +153,11 @@ class JITKernel:
         )
         self.prim_func, self.params = func, params
         self.out_idx = resolve_out_idx(func, out_idx)
-        self._use(
-            load(ADAPTERS[self.execution_backend]).from_database(
-                params,
-                self.out_idx,
-                self.target,
-                func,
-                host_kernel_source,
-                device_kernel_source,
-                kernel_lib_path,
-                False,
-                pass_configs,
-                compile_flags,
-            )  # fmt: skip
-        )
+        adapter = load(ADAPTERS[self.execution_backend])
+        self._use(adapter.from_database(
+            params, self.out_idx, self.target, func, host_kernel_source, device_kernel_source,
+            kernel_lib_path, False, pass_configs, compile_flags,
+        ))  # fmt: skip
         return self
 
     @classmethod
@@ -248,7 +240,7 @@ class JITKernel:
                 Path(path).write_text(text(), encoding="utf-8")
 
     def export_library(self, kernel_file: str) -> None:
-        """Write a shared library that runs without this package (`tvm_ffi.load_module(path)["name"]`).
+        """Write a shared library that runs without this package: `tvm_ffi.load_module(path)["f"]`.
 
         Raises:
             AttributeError: for a backend whose libraries cannot stand alone.
@@ -256,7 +248,8 @@ class JITKernel:
         module = getattr(self.adapter, "rt_mod", None)
         if module is None:
             raise AttributeError(
-                f"export_library needs the tvm_ffi backend, this kernel uses {self.execution_backend}"
+                "export_library needs the tvm_ffi backend, "
+                f"this kernel uses {self.execution_backend}"
             )
         Path(kernel_file).parent.mkdir(parents=True, exist_ok=True)
         module.export_library(kernel_file)

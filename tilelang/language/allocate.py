@@ -48,7 +48,8 @@ def _allocate(
         number = const_value(extent)
         if number is None and scope != GLOBAL:
             raise ShapeError(
-                f"{function}: extent `{extent}` is known only at run time; {scope} memory needs constant extents",
+                f"{function}: extent `{extent}` is known only at run time; "
+                f"{scope} memory needs constant extents",
                 argument_span(0),
             )
         if number is not None and number <= 0:
@@ -63,12 +64,12 @@ def _allocate(
 
 
 def alloc_shared(shape: Any, dtype: Any, scope: str = SHARED_DYN) -> Buffer:
-    """A buffer that all threads of the block see; contents start undefined. bool lives in `shared`."""
+    """A buffer that all threads of the block see, at first undefined. bool lives in `shared`."""
     return _allocate("alloc_shared", shape, dtype, SHARED if str(dtype) == "bool" else scope)
 
 
 def alloc_fragment(shape: Any, dtype: Any, scope: str = FRAGMENT) -> Buffer:
-    """A tile whose elements live in the registers of the block's threads; the layout is inferred."""
+    """A tile whose elements live in registers of the block's threads; the layout is inferred."""
     return _allocate("alloc_fragment", shape, dtype, scope)
 
 
@@ -78,11 +79,11 @@ def alloc_local(shape: Any, dtype: Any, scope: str = LOCAL) -> Buffer:
 
 
 def alloc_var(dtype: Any, *args: Any, scope: str | None = None, init: Any = None) -> Buffer:
-    """A private mutable scalar of each thread: `alloc_var(dtype, [init], [scope])`; starts at `init` or 0.
+    """A mutable scalar of each thread: `alloc_var(dtype, [init], [scope])`; starts at `init` or 0.
 
     Raises:
-        ArgumentTypeError: for more than two positional arguments, `init` given twice, or a scope that
-            is no string.
+        ArgumentTypeError: for more than two positional arguments, `init` given twice, or a scope
+            that is no string.
         ArgumentError: for a constant that the dtype cannot hold.
     """
     if len(args) > 2:
@@ -151,9 +152,10 @@ def _barriers(function: str, arrive_count: Any, scope: str) -> Buffer:
 
 def alloc_tmem(shape: Any, dtype: Any) -> Buffer:
     """Tensor memory of Blackwell devices: 128 lanes by up to 512 32-bit columns."""
-    if len(_shape(shape)) < 2:
+    extents = _shape(shape)
+    if len(extents) < 2:
         raise ShapeError(
-            f"alloc_tmem: shape {format_shape(_shape(shape))} has rank {len(_shape(shape))}, expected 2"
+            f"alloc_tmem: shape {format_shape(extents)} has rank {len(extents)}, expected 2"
         )
     return _allocate("alloc_tmem", shape, dtype, "shared.tmem")
 
@@ -176,7 +178,7 @@ def alloc_tcgen05_instr_desc(dtype: Any = "uint32") -> Buffer:
 
 
 def empty(*shape: Any, dtype: Any = None) -> Buffer:
-    """An output tensor that the caller receives: `empty((m, n), "float32")` or `empty(m, n, dtype=...)`.
+    """An output tensor for the caller: `empty((m, n), "float32")` or `empty(m, n, dtype=...)`.
 
     Raises:
         ArgumentTypeError: for dimensions that are no integers or expressions.
@@ -219,7 +221,7 @@ def _is_dtype(value: Any) -> bool:
 def make_tensor(
     ptr: Any, shape: Any, dtype: Any = "float32", strides: Sequence[Any] | None = None
 ) -> Buffer:
-    """A typed view of the memory behind the pointer `ptr`; row-major unless `strides` (elements) are given."""
+    """A typed view of the memory at `ptr`; row-major unless `strides` (elements) are given."""
     return make_tensor_from_addr(ptr, shape, dtype, strides)
 
 

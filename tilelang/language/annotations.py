@@ -23,7 +23,7 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
     """Order the blocks of the grid in panels of `panel_size`, for cache locality.
 
     Raises:
-        ArgumentError: for an order other than `row`, `column` and `mlx`, or a non-positive panel size.
+        ArgumentError: for an order other than `row`, `column` and `mlx`, or a panel size below 1.
     """
     if order not in ("row", "column", "mlx"):
         raise ArgumentError(
@@ -40,7 +40,7 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
 
 
 def annotate_layout(layouts: Mapping[Any, Any]) -> None:
-    """Fix the physical layout of buffers: `{buffer: Layout, Fragment or callable(*indices) -> indices}`.
+    """Fix the physical layout of buffers: `{buffer: Layout, Fragment or f(*indices) -> indices}`.
 
     Raises:
         ArgumentTypeError: for a key that is no buffer, or a value that is no layout.
@@ -58,12 +58,14 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
             layout = Layout(list(buffer.shape), layout)
         if not isinstance(layout, Layout):
             raise ArgumentTypeError(
-                f"annotate_layout: `{buffer.name}` is given {layout!r}, expected a Layout, a Fragment or a function",
+                f"annotate_layout: `{buffer.name}` is given {layout!r}, "
+                "expected a Layout, a Fragment or a function",
                 argument_span(0),
             )
         if buffer.scope() == FRAGMENT and not isinstance(layout, Fragment):
             raise ArgumentTypeError(
-                f"annotate_layout: `{buffer.name}` is a fragment and needs a Fragment, got a Layout",
+                f"annotate_layout: `{buffer.name}` is a fragment "
+                "and needs a Fragment, got a Layout",
                 argument_span(0),
             )
         entries.append((buffer, layout))
@@ -85,7 +87,8 @@ def annotate_safe_value(values: Mapping[Any, Any]) -> None:
             )
         if buffer.scope() != GLOBAL:
             raise ScopeError(
-                f"annotate_safe_value: `{buffer.name}` is {buffer.scope()}; only global buffers are read outside their bounds",
+                f"annotate_safe_value: `{buffer.name}` is {buffer.scope()}; "
+                "only global buffers are read outside their bounds",
                 argument_span(0),
             )
         entries.append((buffer, cast(as_expr(value), buffer.dtype)))
@@ -285,16 +288,18 @@ class _ReduceFrame(AttributeFrame):
 def tvm_thread_allreduce(
     count: Any, value: Any, predicate: Any, destination: Any, *threads: Any, dtype: Any = "handle"
 ) -> Expr:
-    """Combine `value` over the thread index variables `threads`; every thread finds the result in `destination`."""
+    """Combine `value` over the thread indices `threads`; all threads get it in `destination`."""
     del count, dtype
     builder = current()
     if not builder.reducers:
         raise ArgumentError(
-            "tvm_thread_allreduce outside a `with T.attr(T.comm_reducer(...), 'reduce_scope', ...)` block"
+            "tvm_thread_allreduce outside a "
+            "`with T.attr(T.comm_reducer(...), 'reduce_scope', ...)` block"
         )
     reducer: Reducer = builder.reducers[-1]
     target = as_expr(destination)
     return call(
-        "thread_allreduce", StringImm(reducer.op), cast(value, target.dtype), as_condition(predicate), target,
+        "thread_allreduce", StringImm(reducer.op), cast(value, target.dtype),
+        as_condition(predicate), target,
         cast(reducer.identity, target.dtype), *threads, dtype="handle",
     )  # fmt: skip

@@ -122,7 +122,8 @@ class DeadName:
         raise LanguageError(
             f"`{self.name}` is used outside the `{kind}` that bound it",
             notes=[Note(self.binding.span, "bound here")],
-            hint=f"allocate it before the `{kind}`: {self.name} = T.alloc_var(dtype), then assign to it",
+            hint=f"allocate it before the `{kind}`: {self.name} = T.alloc_var(dtype), "
+            "then assign to it",
         )
 
     def __getattr__(self, attribute: str) -> Any:
@@ -425,7 +426,8 @@ class Builder:
             buffer.dtype.kind == "handle"
         ):
             raise DTypeError(
-                f"a {value.dtype} value cannot be stored in `{buffer.name}`, which holds {buffer.dtype}"
+                f"a {value.dtype} value cannot be stored in `{buffer.name}`, "
+                f"which holds {buffer.dtype}"
             )
         if value.dtype.lanes not in (1, lanes):
             raise ShapeError(
@@ -534,7 +536,8 @@ class Builder:
         ):
             raise ArgumentTypeError(
                 f"cannot loop over {_kind_of(iterable)}",
-                hint="use range, T.serial, T.Parallel, T.Pipelined, ... or a Python sequence, which is unrolled",
+                hint="use range, T.serial, T.Parallel, T.Pipelined, ... "
+                "or a Python sequence, which is unrolled",
             )
         return self._unrolled(iterable)
 
@@ -580,14 +583,16 @@ class Builder:
                 return
             if scope.kind.startswith("T."):
                 raise LanguageError(
-                    f"`{what}` in a `{scope.kind}` loop, whose iterations do not run one after the other",
+                    f"`{what}` in a `{scope.kind}` loop, "
+                    "whose iterations do not run one after the other",
                     hint="guard the rest of the body with `if`, or use T.serial",
                 )
 
     def _require_unconditional(self, what: str) -> None:
         if self.scopes[-1].kind in ("if", "else"):
             raise LanguageError(
-                f"`{what}` under a condition known only at run time, in a loop that is unrolled by Python",
+                f"`{what}` under a condition known only at run time, "
+                "in a loop that is unrolled by Python",
                 hint="use T.serial for a loop that the kernel may leave",
             )
 

@@ -1,7 +1,7 @@
 """`@T.prim_func(generator=True)`: one PrimFunc per set of arguments.
 
-Also the tracer behind `tilelang.lazy_jit`: there the arguments of the first call (tensors, constants)
-or placeholders play the part of the values.
+Also the tracer behind `tilelang.lazy_jit`: there the arguments of the first call (tensors,
+constants) or placeholders play the part of the values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PrimFuncCreator:
     Attributes:
         orig_func: the user's function.
         func_annot: its annotations.
-        out_idx_override: output indices of the PrimFunc made last (`None`: it has no T.empty outputs).
+        out_idx_override: output indices of the PrimFunc made last (`None`: no T.empty outputs).
     """
 
     def __init__(self, function: FunctionType, annotations: Mapping[str, Any]) -> None:

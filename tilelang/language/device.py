@@ -57,7 +57,9 @@ DEVICE_OPERATIONS: dict[str, tuple[str, str | None, str]] = {
     "warpgroup_arrive": ("", None, "warp-group matrix unit"),
     "warpgroup_commit_batch": ("", None, "warp-group matrix unit"),
     "warpgroup_wait": ("n", None, "warp-group matrix unit"),
-    "warpgroup_fence_operand": ("buf, offset=0, num_regs=None, dtype=None", None, "warp-group matrix unit"),
+    "warpgroup_fence_operand": (
+        "buf, offset=0, num_regs=None, dtype=None", None, "warp-group matrix unit",
+    ),
     "tcgen05_mma_arrive": ("mbar, arrive_2cta=False", None, "tensor memory"),
     "tcgen05_before_thread_sync": ("", None, "tensor memory"),
     "tcgen05_after_thread_sync": ("", None, "tensor memory"),

@@ -1,9 +1,9 @@
 """The eager style: a function whose body is the kernel and whose call runs it.
 
 `EagerFunction` learns from the body which arguments are tensors and which sizes are constants
-(phase 1: the body runs with symbolic sizes up to the first launch), gives the specialisation key of a
-call, and traces the PrimFunc of one specialisation (phase 2: the body runs whole). `jit` keeps the
-compiled kernels; nothing is compiled here.
+(phase 1: the body runs with symbolic sizes up to the first launch), gives the specialisation key
+of a call, and traces the PrimFunc of one specialisation (phase 2: the body runs whole). `jit`
+keeps the compiled kernels; nothing is compiled here.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _EndOfAnalysis(Exception):
 
 @dataclass
 class Specialisation:
-    """What one set of compile-time arguments means: annotations of every argument, sizes, their sources."""
+    """What one set of compile-time arguments means: every annotation, the sizes, their sources."""
 
     annotations: FuncAnnot
     constants: dict[str, tuple[str, str, int]]  # name -> (argument, "shape" or "stride", axis)
@@ -208,9 +208,11 @@ class EagerFunction:
         for name, value in values.items():
             if is_tensor(value) and name not in found:
                 raise ArgumentTypeError(
-                    f"{self.__name__}(): argument `{name}` is a tensor, but nothing says of what shape and dtype",
+                    f"{self.__name__}(): argument `{name}` is a tensor, "
+                    "but nothing says of what shape and dtype",
                     function_span(self.function),
-                    hint=f"annotate it in the signature or the body: {name}: T.Tensor((M, N), T.float32)",
+                    hint="annotate it in the signature or the body: "
+                    f"{name}: T.Tensor((M, N), T.float32)",
                 )
         return self._specialisation(values, found, builder.constants.declared)
 
@@ -239,9 +241,11 @@ class EagerFunction:
         for name in constants:
             if name not in sources:
                 raise LanguageError(
-                    f"`{name}` of T.const is not a dimension or stride of any tensor argument by itself",
+                    f"`{name}` of T.const is not a dimension or stride "
+                    "of any tensor argument by itself",
                     function_span(self.function),
-                    hint="give some T.Tensor a dimension that is exactly this name, or use T.dynamic",
+                    hint="give some T.Tensor a dimension that is exactly this name, "
+                    "or use T.dynamic",
                 )
         return Specialisation(make_func_annot(list(values), annots), sources)
 
@@ -320,7 +324,7 @@ def _tensor_annotation(
     constants: Mapping[int, str],
     sources: dict[str, tuple[str, str, int]],
 ) -> BufferAnnot:
-    """How the tensor enters the key: const sizes by value, dynamic ones not at all, fixed ones checked at launch."""
+    """How the tensor enters the key: const sizes by value; the others, checked at launch, not."""
 
     def part(extent: Any, kind: str, axis: int) -> Value:
         if isinstance(extent, Var) and id(extent) in constants:
@@ -361,7 +365,8 @@ def dimension_of(value: Any, kind: str, axis: int) -> int:
         extent = (value.shape if kind == "shape" else value.strides)[axis]
         if not isinstance(extent, int):
             raise ArgumentError(
-                f"`{value.name}`: {kind} {axis} of the placeholder is `{extent}`, expected an integer"
+                f"`{value.name}`: {kind} {axis} of the placeholder is `{extent}`, "
+                "expected an integer"
             )
         return extent
     if kind == "shape":

@@ -76,7 +76,7 @@ class KernelLaunchFrame:
                 self._scope.body(),
                 self.annotations,
                 span=self.span,
-            )  # fmt: skip
+            )
         )
 
     @property
@@ -236,7 +236,7 @@ def get_block_extents() -> list[Any]:
 
 
 def import_source(text: str | None) -> None:
-    """Put device source text (functions for `call_extern`) in front of the kernels; `None`: nothing."""
+    """Put device source text (functions for `call_extern`) before the kernels; `None`: nothing."""
     if text is not None:
         builder = current()
         builder.attributes[SOURCE_PRELUDE] = (*builder.attributes.get(SOURCE_PRELUDE, ()), text)
@@ -254,8 +254,9 @@ def CUDASourceCodeKernel(
 
     The kernel's parameters are those of the PrimFunc, in order. Only CUDA targets can run it.
     """
-    path = Path(source_code_or_path) if "\n" not in source_code_or_path else None
-    text = path.read_text(encoding="utf-8") if path is not None and path.is_file() else source_code_or_path
+    text = source_code_or_path
+    if "\n" not in text and Path(text).is_file():
+        text = Path(text).read_text(encoding="utf-8")
     dims = None if cluster_dims is None else _cluster(cluster_dims)
     with KernelLaunchFrame(blocks, threads, prelude, dims):
         source = Call("cuda_source_kernel", (StringImm(text), StringImm(entry_name)), HANDLE)

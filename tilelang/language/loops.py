@@ -139,7 +139,8 @@ def unroll(
     """
     if explicit and unroll_factor is not None:
         raise ArgumentError(
-            "unroll: `explicit=True` expands the loop whole, so `unroll_factor` cannot be given with it"
+            "unroll: `explicit=True` expands the loop whole, "
+            "so `unroll_factor` cannot be given with it"
         )
     given: dict[str, Any] = {**(annotations or {})}
     if explicit:
@@ -194,7 +195,8 @@ def Parallel(
     }
     if loop_layout is not None and len(loop_layout.get_input_shape()) != len(extents):
         raise ArgumentError(
-            f"Parallel: loop_layout has {len(loop_layout.get_input_shape())} axes for {len(extents)} loops",
+            f"Parallel: loop_layout has {len(loop_layout.get_input_shape())} axes "
+            f"for {len(extents)} loops",
             argument_span("loop_layout"),
         )
     return LoopFrame(
@@ -212,7 +214,7 @@ def Pipelined(
     group: Sequence[Sequence[int]] | None = None,
     annotations: dict[str, Any] | None = None,
 ) -> LoopFrame:
-    """A loop that means the same as `T.serial`; copies in it may run up to `num_stages` iterations ahead.
+    """As `T.serial`, but copies in it may run up to `num_stages` iterations ahead.
 
     Raises:
         ArgumentError: for a negative number of stages, or `order` and `stage` of different lengths.
@@ -314,10 +316,11 @@ class _PersistentFrame(LoopFrame):
 
 
 def Persistent(domain: Sequence[Any], wave_size: Any, index: Any, group_size: Any = 8) -> LoopFrame:
-    """Walk all tiles of `domain`, `wave_size` at a time, this block taking number `index` of each wave.
+    """Walk all tiles of `domain`, `wave_size` at a time, this block taking tile `index` of each.
 
-    The last axis is cut into groups of `group_size` that are walked together, for cache reuse. Every
-    tile is visited exactly once, whatever divides what. Yields one variable per axis of the domain.
+    The last axis is cut into groups of `group_size` that are walked together, for cache reuse.
+    Every tile is visited exactly once, whatever divides what. Yields one variable per axis of the
+    domain.
     """
     return _PersistentFrame(domain, wave_size, index, group_size)
 

@@ -153,7 +153,7 @@ def ldexp(x: Any, exponent: Any) -> Expr:
 
 
 def pow(x: Any, n: Any) -> Any:
-    """x to the power n; a constant integer n is repeated multiplication (negative: of the reciprocal)."""
+    """x to the power n; a constant integer n is repeated multiplication (n < 0: of 1 / x)."""
     if isinstance(x, (int, float)) and isinstance(n, (int, float)):
         return x**n
     number = const_value(n)
@@ -249,7 +249,7 @@ def __ffs(x: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
 
 
 def __fns(mask: Any, base: Any, offset: Any) -> Expr:  # pyright: ignore[reportUnusedFunction]
-    """Position of the `offset`-th one bit of a 32-bit mask from bit `base` on; 0xffffffff when there is none."""
+    """Position of the `offset`-th one bit of a 32-bit mask from bit `base` on; 0xffffffff: none."""
     return call(
         "fns", _cast(mask, "uint32"), _cast(base, "uint32"), _cast(offset, "int32"), dtype="uint32"
     )
@@ -285,14 +285,14 @@ def Cast(dtype: Any, value: Any) -> Expr:
 
 
 def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any = None) -> Expr:
-    """`value` converted to `dtype`.
+    """`value` converted to `dtype`; the two may come in either order.
 
     Args:
         round: `"rs"` rounds stochastically with the random bits `rbits`; empty: to nearest even.
         sat: values beyond the range of an 8-, 6- or 4-bit float become the largest finite one.
     """
     if isinstance(value, (str, DType)) and not isinstance(dtype, (str, DType)):
-        value, dtype = dtype, value
+        return cast(dtype, value, round, sat, rbits)
     kind: DType = DType(dtype)
     if round == "rs":
         if rbits is None:
@@ -308,7 +308,7 @@ def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any =
 
 
 def reinterpret(value: Any, dtype: Any = None) -> Expr:
-    """The bits of `value` as another dtype of the same total width; both argument orders are accepted.
+    """The bits of `value` as another dtype of the same total width; both argument orders work.
 
     Raises:
         DTypeError: when the widths differ.
@@ -319,7 +319,8 @@ def reinterpret(value: Any, dtype: Any = None) -> Expr:
     x = as_expr(value)
     if x.dtype.bits * x.dtype.lanes != kind.bits * kind.lanes:
         raise DTypeError(
-            f"reinterpret: {x.dtype} has {x.dtype.bits * x.dtype.lanes} bits, {kind} has {kind.bits * kind.lanes}"
+            f"reinterpret: {x.dtype} has {x.dtype.bits * x.dtype.lanes} bits, "
+            f"{kind} has {kind.bits * kind.lanes}"
         )
     return x if x.dtype == kind else Call("reinterpret", (x,), kind)
 

@@ -1,4 +1,4 @@
-"""`@T.prim_func` and `@T.macro`: from a Python function to a PrimFunc, or to code inlined at a call.
+"""`@T.prim_func` and `@T.macro`: a Python function becomes a PrimFunc, or code inlined at a call.
 
 Comes in: the user's function. Goes out: a `PrimFunc` (tile form) made by running the rewritten
 function under a `Builder`. `trace` is what the eager style (`eager.py`) uses too.
@@ -28,7 +28,7 @@ def function_span(function: FunctionType) -> Span:
 
 
 def evaluated_annotations(function: FunctionType, frame: FrameType | None) -> dict[str, Any]:
-    """Annotations as objects; text (postponed evaluation) is evaluated where the function was defined."""
+    """Annotations as objects; text (postponed evaluation) is evaluated where the function is."""
     raw = dict(inspect.get_annotations(function))
     raw.pop("return", None)
     if not any(type(v) is str for v in raw.values()):
@@ -64,7 +64,7 @@ def trace(
         arguments: value of each parameter by name: buffers, variables, or Python constants.
         keyword: values of `**kwargs`.
 
-    The parameters of the PrimFunc are those registered with `builder.add_parameter`, then the outputs.
+    The PrimFunc's parameters are those registered with `builder.add_parameter`, then the outputs.
     """
     rewritten = rewrite(function)
     with builder.active(), builder.function(function.__name__):
@@ -114,7 +114,8 @@ def _outputs(result: Any, builder: Builder, function: FunctionType) -> list[Buff
     for value in values:
         if not any(value is b for b in builder.outputs):
             raise LanguageError(
-                f"`{function.__name__}` returns {_described(value)}; only T.empty(...) tensors can be returned",
+                f"`{function.__name__}` returns {_described(value)}; "
+                "only T.empty(...) tensors can be returned",
                 function_span(function),
             )
     for buffer in builder.outputs:
@@ -142,10 +143,11 @@ def prim_func(
     func: None = None, *, generator: bool = False
 ) -> Callable[[FunctionType], PrimFunc]: ...
 def prim_func(func: Any = None, *, generator: bool = False) -> Any:
-    """Make a PrimFunc of a Python function; with `generator=True`, something that makes one per call.
+    """A PrimFunc of a Python function; with `generator=True`, something that makes one per call.
 
     Raises:
-        ArgumentError: when an argument is not fully described by its annotation and `generator` is False.
+        ArgumentError: when an annotation does not fully describe its argument and `generator` is
+            False.
     """
     frame = sys._getframe(1)
     if func is None:
@@ -168,10 +170,12 @@ def _make(function: Any, generator: bool, frame: FrameType) -> Any:
     declared_in_body = _body_annotated(function)
     unknown = [n for n, v in arguments.items() if v is None and n not in declared_in_body]
     if unknown:
+        names = ", ".join(f"`{n}`" for n in unknown)
         raise ArgumentError(
-            f"`{function.__name__}`: the annotations of {', '.join(f'`{n}`' for n in unknown)} do not say what to pass",
+            f"`{function.__name__}`: the annotations of {names} do not say what to pass",
             function_span(function),
-            hint="annotate with T.Tensor(shape, dtype) or a dtype, close over constants, or use generator=True",
+            hint="annotate with T.Tensor(shape, dtype) or a dtype, close over constants, "
+            "or use generator=True",
         )
     for value in arguments.values():
         if value is not None:
@@ -220,7 +224,7 @@ def _declared_arguments(function: FunctionType, annotations: Mapping[str, Any]) 
 
 
 def parameter_for(name: str, annotation: Any) -> Buffer | Var | None:
-    """The IR parameter that a complete annotation stands for, named `name`; `None` for an incomplete one."""
+    """The IR parameter `name` that a complete annotation means; `None` for an incomplete one."""
     from tilelang.language.v2.annot import FuncAnnot, TIRAnnot
 
     signature = inspect.Signature(

@@ -44,7 +44,8 @@ class Reference(Operand):
             )
         if len(given) != sum(self.windows):
             raise ArgumentError(
-                f"a window of `{self.buffer.name}` has {sum(self.windows)} axes, indexed with {len(given)}"
+                f"a window of `{self.buffer.name}` has {sum(self.windows)} axes, "
+                f"indexed with {len(given)}"
             )
         return tuple(add(s, given.pop(0)) if w else s for s, w in zip(self.starts, self.windows))
 
@@ -92,5 +93,6 @@ def make_reference(value: Any, parameter: str) -> Any:
             value.buffer, starts, tuple(not is_const(r.extent, 1) for r in value.ranges)
         )
     raise ArgumentError(
-        f"parameter `{parameter}` is a T.Ref: expected a T.alloc_var name, an element `buf[i]` or a slice, got {value!r}"
+        f"parameter `{parameter}` is a T.Ref: "
+        f"expected a T.alloc_var name, an element `buf[i]` or a slice, got {value!r}"
     )

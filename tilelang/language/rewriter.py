@@ -1,10 +1,10 @@
-"""User function -> the same function with its control flow, assignments and boolean operators turned
-into calls on the builder.
+"""User function -> the same function with its control flow, assignments and boolean operators
+turned into calls on the builder.
 
 Comes in: a Python function with source. Goes out: a function of the same parameters whose first
-parameter is the builder; executing it *is* tracing (`builder.py`). Line and column numbers are kept,
-so frames, tracebacks and spans speak of the user's text. What the language does not have is an error
-at its place, here.
+parameter is the builder; executing it *is* tracing (`builder.py`). Line and column numbers are
+kept, so frames, tracebacks and spans speak of the user's text. What the language does not have is
+an error at its place, here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class SourceFunction:
             raise LanguageError(
                 f"no source text for `{function.__name__}`: kernels are read from their source",
                 Span(self.file, function.__code__.co_firstlineno),
-                hint="put the kernel in a file (or a notebook cell); `exec` and a bare prompt keep no text",
+                hint="put the kernel in a file (or a notebook cell); "
+                "`exec` and a bare prompt keep no text",
             ) from None
         text = "".join(lines)
         indented = text[:1] in (" ", "\t")
@@ -494,7 +495,7 @@ class _Rewriter(ast.NodeTransformer):
     def _chain(
         self, left: ast.expr, ops: list[ast.cmpop], rest: list[ast.expr], at: ast.AST
     ) -> ast.expr:
-        """`a < b < c` with `b` evaluated once: `(lambda m: and_(a < m, lambda: m < c))(once(b))`."""
+        """`a < b < c`, `b` evaluated once: `(lambda m: and_(a < m, lambda: m < c))(once(b))`."""
         if len(ops) == 1:
             return _located(ast.Compare(left, ops, rest), at)
         name = self._temporary()

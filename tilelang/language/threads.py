@@ -1,4 +1,4 @@
-"""What one thread does by itself: barriers, votes, shuffles, atomics on elements, printing, random numbers.
+"""What one thread does: barriers, votes, shuffles, atomics on elements, printing, random numbers.
 
 Kernels written with tile operations rarely need these. On targets without threads in lockstep the
 ones that cannot mean anything are errors at their line.
@@ -41,7 +41,7 @@ def _do(op: str, *args: Any) -> None:
 
 
 def sync_threads(barrier_id: int | None = None, arrive_count: int | None = None) -> None:
-    """Wait for all threads of the block, or for `arrive_count` threads at the named barrier `barrier_id`."""
+    """Wait for all threads of the block, or for `arrive_count` of them at barrier `barrier_id`."""
     args = [a for a in (barrier_id, arrive_count) if a is not None]
     if arrive_count is not None and barrier_id is None:
         raise ArgumentError("sync_threads: arrive_count needs a barrier_id")
@@ -260,8 +260,10 @@ def element(function: str, place: Any) -> BufferLoad:
             f"{function}: expected an element such as `C[i, j]`, got {place!r}", argument_span(0)
         )
     if place.buffer.scope() == FRAGMENT or place.buffer.is_var:
+        scope = place.buffer.scope().removeprefix("local.")
         raise ScopeError(
-            f"{function}: `{place.buffer.name}` is a {place.buffer.scope().removeprefix('local.')}; atomics work on global and shared memory",
+            f"{function}: `{place.buffer.name}` is a {scope}; "
+            "atomics work on global and shared memory",
             argument_span(0),
         )
     return place
@@ -350,7 +352,7 @@ _order = memory_order  # a parameter of the functions above hides the name
 
 
 def call_extern(dtype: Any, name: str, *args: Any) -> Expr:
-    """Call a function of the imported device source; buffers pass as pointers to their first element."""
+    """Call a function of the imported device source; buffers pass as pointers to element 0."""
     return Call("call_extern", (StringImm(name), *map(external_argument, args)), DType(dtype))
 
 
@@ -398,7 +400,7 @@ def access_ptr(
     extent: Any = None,
     ignore_last_ndim: int = 0,
 ) -> Expr:
-    """Pointer to a tile operand for an external call that reads (`r`), writes (`w`) or both (`rw`) it."""
+    """Pointer to a tile operand for an external call that reads, writes (`"r"`, `"w"`) or both."""
     if access_type not in ("r", "w", "rw"):
         raise ArgumentError(
             f"access_ptr: access_type is {access_type!r}, expected 'r', 'w' or 'rw'",
@@ -426,7 +428,7 @@ def evaluate(value: Any) -> None:
 
 
 def print(obj: Any = None, msg: str = "", warp_group_id: int = 0, warp_id: int = 0) -> None:
-    """Print a value with the block and thread that has it, or all elements of a buffer once; `msg` goes first."""
+    """Print a value with the block and thread that has it, or a whole buffer once; `msg` first."""
     if isinstance(obj, Buffer) and not obj.is_var:
         emit(
             Evaluate(
@@ -468,7 +470,7 @@ _GENERATORS = ("curandStatePhilox4_32_10_t", "curandStateXORWOW_t", "curandState
 
 
 def rng_init(seed: Any, seq: Any = None, off: Any = 0, generator: str = _GENERATORS[0]) -> None:
-    """Start this thread's random numbers; by default each thread of the grid has its own sequence."""
+    """Start this thread's random numbers; by default each thread has its own sequence."""
     if generator not in _GENERATORS:
         raise ArgumentError(
             f"rng_init: generator is {generator!r}, expected one of {', '.join(_GENERATORS)}",
@@ -497,7 +499,7 @@ def rng_rand() -> Expr:
 
 
 def rng_rand_float(bit: int = 32, dist: str = "uniform") -> Expr:
-    """The next random float of `bit` bits: `uniform` in (0, 1] or `normal` (mean 0, deviation 1)."""
+    """The next random `bit`-bit float: `uniform` in (0, 1] or `normal` (mean 0, deviation 1)."""
     if dist not in ("uniform", "normal"):
         raise ArgumentError(
             f"rng_rand_float: dist is {dist!r}, expected 'uniform' or 'normal'",

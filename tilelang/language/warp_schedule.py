@@ -29,7 +29,7 @@ class WSSyncKind(Enum):
 
 @dataclass(frozen=True)
 class WSRole:
-    """Warps `warps_lo` to `warps_hi` (exclusive), with at most `max_nreg` registers (0: as compiled)."""
+    """Warps `warps_lo` to `warps_hi` (exclusive), `max_nreg` registers at most (0: as compiled)."""
 
     name: str
     warps_lo: int
@@ -95,7 +95,7 @@ class WSSync:
 
 @dataclass(frozen=True)
 class WSScope:
-    """What each role does inside the loop or block `id`: a list of operation ids and WSSync steps per role."""
+    """What each role does in the loop or block `id`: operation ids and WSSync steps, in order."""
 
     ROOT: ClassVar[str] = "root"
 
@@ -120,14 +120,16 @@ class WSSchedule:
         for role in self.roles:
             if role.warps_hi > self.num_warps:
                 raise ArgumentError(
-                    f"WSSchedule: role {role.name!r} ends at warp {role.warps_hi} of {self.num_warps}"
+                    f"WSSchedule: role {role.name!r} ends at warp {role.warps_hi} "
+                    f"of {self.num_warps}"
                 )
         names = {role.name for role in self.roles}
         for scope in self.scopes:
             unknown = [name for name in scope.bodies if name not in names]
             if unknown:
                 raise ArgumentError(
-                    f"WSSchedule: scope {scope.id!r} speaks of role {unknown[0]!r}, which does not exist"
+                    f"WSSchedule: scope {scope.id!r} speaks of role {unknown[0]!r}, "
+                    "which does not exist"
                 )
 
 

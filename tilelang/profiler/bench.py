@@ -256,9 +256,10 @@ class CuptiClock:
     def sample(self, fn: Callable[[], Any], runs: int) -> list[float]:
         torch = self.torch
         kinds = torch.profiler.ProfilerActivity
-        with warnings.catch_warnings(), torch.profiler.profile(
-            activities=[kinds.CPU, kinds.CUDA]
-        ) as trace:
+        with (
+            warnings.catch_warnings(),
+            torch.profiler.profile(activities=[kinds.CPU, kinds.CUDA]) as trace,
+        ):
             warnings.simplefilter("ignore", UserWarning)  # that events end with this one cycle
             for i in range(runs):
                 # A run's kernels are those that ran while its mark was open, whatever their names.

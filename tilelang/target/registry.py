@@ -25,8 +25,8 @@ def unknown_target(kind: str) -> TargetError:
 def determine_target(target: Any = "auto", return_object: bool = True) -> Any:
     """The target that `target` means, completed with what this machine's device is.
 
-    `"auto"` (or `None`) is: the target context, the environment's default, then the first kind whose
-    device is found, accelerators first; a machine without one compiles for `c`.
+    `"auto"` (or `None`) is: the target context, the environment's default, then the first kind
+    whose device is found, accelerators first; a machine without one compiles for `c`.
 
     Raises:
         TargetError: for an unknown kind.

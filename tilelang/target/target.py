@@ -26,7 +26,7 @@ class TargetRow:
         printer: function (PrimFunc, Target) -> source text.
         toolchain: class that turns text into a binary.
         backends: execution backends, the automatic choice first.
-        probe: function () -> dict of options that describe this machine's device, or `None` without one.
+        probe: function () -> dict of options that describe this machine's device, or `None`.
         warp_size: threads in lockstep.
         max_shared_bytes: shared memory of a block; 0: not limited by the target.
         max_threads: threads of a block; 0: any number.
@@ -50,7 +50,7 @@ def load(path: str) -> Any:
 
 
 class Target:
-    """A target kind with options: `Target("c")`, `Target("cuda -arch=sm_90")`, `Target({"kind": "c"})`.
+    """A target kind with options: `Target("c")`, `Target("cuda -arch=sm_90")` or a dict of them.
 
     Raises:
         TargetError: for an unknown kind or malformed options.

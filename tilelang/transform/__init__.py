@@ -1,4 +1,4 @@
-"""Tile IR to thread IR: one file per pass, their order in `pipeline.py`, their options in `config.py`."""
+"""Tile IR to thread IR: a file per pass, their order in `pipeline.py`, options in `config.py`."""
 
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext

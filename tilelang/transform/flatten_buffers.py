@@ -202,9 +202,7 @@ class _Flattener(Mutator):
         if node.buffer.is_var:
             return replace(node, value=value)
         index = self.index(node.buffer, node.indices)
-        return replace(
-            node, buffer=self.flat_buffer(node.buffer), value=value, indices=(index,)
-        )
+        return replace(node, buffer=self.flat_buffer(node.buffer), value=value, indices=(index,))
 
     def mutate_Allocate(self, node: Allocate) -> Stmt:
         layout = annotation(node.annotations, LAYOUT)

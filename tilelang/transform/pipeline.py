@@ -43,6 +43,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("legalize_memory", "tilelang.transform.legalize_memory:legalize_memory", form="thread"),
     Pass("spread_threads", "tilelang.transform.spread_threads:spread_threads", ("c",), "thread"),
     Pass("sanitize", "tilelang.transform.sanitize:sanitize", ("c",), "thread"),
+    Pass("stream_stores", "tilelang.transform.stream_stores:stream_stores", ("c",), "thread"),
     Pass("simplify_threads", "tilelang.transform.simplify:simplify", form="thread"),
     Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", form="thread"),
     Pass("flatten_buffers", "tilelang.transform.flatten_buffers:flatten_buffers", form="thread"),
@@ -54,7 +55,8 @@ def passes_for(context: PassContext) -> list[Pass]:
     """The entries that run for the context's target and options."""
     return [
         p for p in PIPELINE
-        if (p.targets is None or context.target.kind in p.targets) and (p.name != "sanitize" or context.sanitize)
+        if (p.targets is None or context.target.kind in p.targets)
+        and (p.name != "sanitize" or context.sanitize)
     ]  # fmt: skip
 
 

@@ -210,9 +210,7 @@ class _Checker(Mutator):
             return if_then_else(condition, made, constant(0, made.dtype))
         return self.mutate_children(node)
 
-    def _atomic(
-        self, node: Call, place: BufferLoad
-    ) -> tuple[Expr, Call, tuple[Expr, ...]]:
+    def _atomic(self, node: Call, place: BufferLoad) -> tuple[Expr, Call, tuple[Expr, ...]]:
         """When the operation may happen, the operation, and its rewritten indices."""
         indices = tuple(self.mutate(i) for i in place.indices)
         condition = self.in_bounds(place, indices)

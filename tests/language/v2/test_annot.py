@@ -356,8 +356,10 @@ def test_strides_follow_the_annotation(builder: Builder) -> None:
 
 
 def test_scopes_of_parameters(builder: Builder) -> None:
-    made = T.SharedBuffer[[4], float16].with_name("S").create_prim_func_arg(
-        "S", T.SharedBuffer((4,), float16), ArgVarTable()
+    made = (
+        T.SharedBuffer[[4], float16]
+        .with_name("S")
+        .create_prim_func_arg("S", T.SharedBuffer((4,), float16), ArgVarTable())
     )
     assert made.scope() == "shared.dyn"
 

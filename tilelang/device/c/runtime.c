@@ -16,6 +16,13 @@
 
 #define ARENA_ALIGN 64
 
+/* Streaming stores (stream.h) are weakly ordered on x86: they must be visible before a kernel ends. */
+static inline void finish_streams(void) {
+#if defined(__x86_64__) || defined(_M_X64)
+  __builtin_ia32_sfence();
+#endif
+}
+
 #if defined(_WIN32)
 
 #include <malloc.h>
@@ -25,6 +32,7 @@ int tl_parallel_for(tl_block_fn fn, void *args, int64_t num_blocks, size_t arena
   char *arena = arena_bytes ? _aligned_malloc(arena_bytes, ARENA_ALIGN) : NULL;
   if (arena_bytes && !arena) return 1;
   fn(args, 0, num_blocks, arena);
+  finish_streams();
   _aligned_free(arena);
   return 0;
 }
@@ -187,6 +195,7 @@ static void run_chunks(void) {
     job.fn(job.args, begin, begin + (left < job.chunk ? left : job.chunk), self.arena.base);
   }
   self.depth--;
+  finish_streams();
 }
 
 /* Between counting itself as asleep and waiting, the worker looks at the gate again; the owner
@@ -259,6 +268,7 @@ static int run_alone(tl_block_fn fn, void *args, int64_t num_blocks, size_t aren
     char *arena = arena_bytes ? allocate_arena(arena_bytes, &rounded) : NULL;
     if (arena_bytes && !arena) return 1;
     fn(args, 0, num_blocks, arena);
+    finish_streams();
     free(arena);
     return 0;
   }
@@ -266,6 +276,7 @@ static int run_alone(tl_block_fn fn, void *args, int64_t num_blocks, size_t aren
   self.depth++;
   fn(args, 0, num_blocks, self.arena.base);
   self.depth--;
+  finish_streams();
   return 0;
 }
 

@@ -1,4 +1,4 @@
-"""What all adapters share: which parameters are outputs, and PyTorch's current stream and device."""
+"""What all adapters share: which parameters are outputs, and PyTorch's stream and device."""
 
 from __future__ import annotations
 

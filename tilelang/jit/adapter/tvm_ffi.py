@@ -99,7 +99,7 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         )
 
     def _convert_torch_func(self, func: PrimFunc, executable: Executable) -> Callable[..., Any]:
-        """What users call; without outputs it is the entry point itself, so a call costs nothing more."""
+        """What users call; without outputs the entry point itself, so that calling adds nothing."""
         if not self.result_idx:
             return executable
         plan = OutputPlan(func, self.result_idx)
@@ -143,7 +143,8 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         """An adapter around an exported library; nothing is compiled."""
         source = f"{device_kernel_source}\n{host_kernel_source}"
         return cls(
-            params, result_idx, target, func_or_mod, None, None, load_module(kernel_lib_path, source),
+            params, result_idx, target, func_or_mod, None, None,
+            load_module(kernel_lib_path, source),
             host_kernel_source, device_kernel_source, verbose, pass_configs, compile_flags,
         )  # fmt: skip
 

@@ -1,0 +1,44 @@
+"""`run.check` in a process of its own, so that a crash or an endless loop is a failure like any other.
+
+The calling process runs no kernel itself: a forked one inherits no threads.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
+
+from tests.fuzz.generate import Program
+from tests.fuzz.run import Failure, Modes, check
+
+TIME_LIMIT = 60.0  # seconds for one program
+
+
+def failure_of(program: Program, modes: Modes) -> Failure | None:
+    """How the program fails, or `None`; a crash is the stage "crash", a timeout "hang"."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(program, modes, theirs))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(TIME_LIMIT):
+            process.kill()
+            return Failure("hang", f"no end after {TIME_LIMIT:g} seconds")
+        told = ours.recv()
+    except EOFError:
+        process.join()
+        return Failure("crash", f"the process ended with status {process.exitcode}")
+    finally:
+        process.join()
+    return None if told is None else Failure(*told)
+
+
+def _report(program: Program, modes: Modes, out: Connection) -> None:
+    try:
+        check(program, modes)
+    except Failure as failure:
+        out.send((failure.stage, failure.message))
+    else:
+        out.send(None)
+    out.close()
