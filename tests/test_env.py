@@ -86,3 +86,10 @@ def test_derived_settings(clean: pytest.MonkeyPatch) -> None:
         assert fresh.target == "cuda"
         with fresh.scope(TILELANG_DEFAULT_TARGET="c"):
             assert fresh.target == "c"
+
+
+def test_the_readme_lists_every_switch() -> None:
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    for name, switch in SWITCHES.items():
+        assert f"| `{name}` |" in text, name
+        assert switch.meaning in text, name

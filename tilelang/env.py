@@ -49,13 +49,7 @@ SWITCHES: dict[str, Switch] = {
     "TILELANG_SANITIZE": Switch(
         bool, False, "CPU kernels check bounds and uninitialised reads while they run"
     ),
-    "TILELANG_EMULATE": Switch(bool, False, "run GPU kernels on the emulator"),
-    "TILELANG_CLEANUP_TEMP_FILES": Switch(bool, True, "remove temporary build files"),
     "TILELANG_COMPILE_TIMEOUT_SECONDS": Switch(int, 600, "limit of one device compiler run"),
-    "TILELANG_AUTO_TUNING_DISABLE_CACHE": Switch(bool, False, "keep no tuning results"),
-    "TILELANG_AUTO_TUNING_CPU_UTILITIES": Switch(float, 0.9, "share of the cores that compile"),
-    "TILELANG_AUTO_TUNING_CPU_COUNTS": Switch(int, -1, "number of compile workers; -1: by share"),
-    "TILELANG_AUTO_TUNING_MAX_CPU_COUNT": Switch(int, -1, "upper limit of compile workers"),
     "TL_PERF_REGRESSION_FORMAT": Switch(str, "text", "performance tests print text or json"),
     "TL_PERF_REGRESSION_ONLY": Switch(str, "all", "performance tests to run: names, with commas"),
 }
