@@ -5,10 +5,18 @@ Also makes the modules beside it (`interpreter`) importable from every test fold
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# The verifier runs between all passes, and the user's own kernel cache stays out of it.
+os.environ.setdefault("TILELANG_VERIFY", "1")
+os.environ.setdefault(
+    "TILELANG_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"tilelang-tests-{Path.home().name}")
+)
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 

@@ -41,10 +41,8 @@ def test_switches_are_read_live(clean: pytest.MonkeyPatch, text: str, value: boo
 def test_numbers_and_texts(clean: pytest.MonkeyPatch) -> None:
     fresh = Environment()
     clean.setenv("TILELANG_NUM_THREADS", "3")
-    clean.setenv("TILELANG_AUTO_TUNING_CPU_UTILITIES", "0.5")
     clean.setenv("TILELANG_DUMP_IR", "/tmp/ir")
     assert (fresh.TILELANG_NUM_THREADS, fresh.TILELANG_DUMP_IR) == (3, "/tmp/ir")
-    assert fresh.TILELANG_AUTO_TUNING_CPU_UTILITIES == 0.5
 
 
 def test_assignment_overrides_and_scopes_restore(clean: pytest.MonkeyPatch) -> None:

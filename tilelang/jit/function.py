@@ -108,10 +108,11 @@ class JITImpl:
         if not isinstance(self.func, FunctionType):
             return True
         definition = SourceFunction(self.func).definition
-        for node in ast.walk(definition):
-            inner = isinstance(node, ast.FunctionDef) and node is not definition
-            if inner and any("prim_func" in ast.unparse(d) for d in node.decorator_list):
-                return True
+        inner = (
+            n for n in ast.walk(definition) if isinstance(n, ast.FunctionDef) and n is not definition
+        )
+        if any("prim_func" in ast.unparse(d) for n in inner for d in n.decorator_list):
+            return True
         called = {
             n.func.attr
             for n in ast.walk(definition)

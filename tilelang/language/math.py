@@ -291,9 +291,8 @@ def cast(value: Any, dtype: Any, round: str = "", sat: bool = True, rbits: Any =
         round: `"rs"` rounds stochastically with the random bits `rbits`; empty: to nearest even.
         sat: values beyond the range of an 8-, 6- or 4-bit float become the largest finite one.
     """
-    if isinstance(value, (str, DType)) and not isinstance(dtype, (str, DType)):
-        return cast(dtype, value, round, sat, rbits)
-    kind: DType = DType(dtype)
+    swapped = isinstance(value, (str, DType)) and not isinstance(dtype, (str, DType))
+    value, kind = (dtype, DType(value)) if swapped else (value, DType(dtype))
     if round == "rs":
         if rbits is None:
             raise ArgumentError("cast: round='rs' needs random bits", hint="rbits=T.rng_rand()")

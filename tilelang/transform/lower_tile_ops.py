@@ -12,8 +12,10 @@ from tilelang.ir.annotation import REDUCER, SAFE_VALUE
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import (
     BufferLoad,
+    BufferRegion,
     Call,
     Expr,
+    Range,
     StringImm,
     Var,
     as_expr,
@@ -40,7 +42,7 @@ from tilelang.ir.stmt import (
     While,
     seq,
 )
-from tilelang.ir.tile import TileOp
+from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.registry import operator_for
@@ -203,14 +205,44 @@ class _Lower(Mutator):
     # -- operations ------------------------------------------------------------------------------
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
-        hoisted = [(name, *hoist_quantifiers(value)) for name, value in node.values]
-        before = [stmt for _, stmts, _ in hoisted for stmt in stmts]
-        if before:
-            node = replace(node, values=tuple((name, value) for name, _, value in hoisted))
-        lowered = seq([*before, operator_for(node).lower(self.context)])
+        with self.facts.scope():
+            before, node = self._evaluated_first(node)
+            lowered = seq([*before, operator_for(node).lower(self.context)])
         if self.has_thread_code:
             lowered = Attr(keys.COLLECTIVE, True, lowered)
         return located(lowered, node.span)
+
+    def _evaluated_first(self, node: TileOp) -> tuple[list[Stmt], TileOp]:
+        """Names for what the user's scalar arguments load, and the operation that uses them.
+
+        The operation clips its own accesses, but knows nothing of the user's: outside
+        `Attr(IN_RANGE)` they get their guards. They are evaluated before it writes anything.
+        """
+        before: list[Stmt] = []
+
+        def named(name: str, value: Expr) -> Expr:
+            stmts, value = hoist_quantifiers(value)
+            before.extend(stmts)
+            if not any(isinstance(n, BufferLoad) for n in walk(value)):
+                return value
+            var = Var(name, value.dtype)
+            before.append(Bind(var, value))
+            self.facts.add_value(var, value)
+            return var
+
+        def bounds(name: str, r: Range) -> Range:
+            return Range(named(f"{name}_start", r.start), named(f"{name}_extent", r.extent))
+
+        def operand(o: TileOperand) -> TileOperand:
+            ranges = tuple(bounds(o.region.buffer.name, r) for r in o.region.ranges)
+            return replace(o, region=BufferRegion(o.region.buffer, ranges))
+
+        loads = [n for n in walk(node) if isinstance(n, (Call, BufferLoad))]
+        if not loads:
+            return before, node
+        operands = tuple(operand(o) for o in node.operands)
+        values = tuple((name, named(name, value)) for name, value in node.values)
+        return before, replace(node, operands=operands, values=values)
 
     def _lower_parallel(self, node: For) -> Stmt:
         loops, body = collect_nest(node)
