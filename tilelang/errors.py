@@ -230,17 +230,30 @@ _positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | 
 
 def frame_span(frame: FrameType) -> Span:
     """The stretch of source that `frame` is executing (from Python 3.11 on with columns)."""
-    code = frame.f_code
+    return _code_span(frame.f_code, frame.f_lasti, frame.f_lineno)
+
+
+def raised_span(error: BaseException) -> Span | None:
+    """Where `error` was raised, if that is no line of this package."""
+    innermost = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    if innermost is None or innermost.tb_frame.f_code.co_filename.startswith(_INTERNAL):
+        return None
+    return _code_span(innermost.tb_frame.f_code, innermost.tb_lasti, innermost.tb_lineno)
+
+
+def _code_span(code: CodeType, instruction: int, code_line: int) -> Span:
     if sys.version_info >= (3, 11):
         table = _positions.get(code)
         if table is None:
             table = _positions[code] = list(code.co_positions())
-        line, end_line, column, end_column = table[frame.f_lasti // 2]
+        line, end_line, column, end_column = table[instruction // 2]
         if line is not None and column is not None:
             end = None if end_column is None else end_column + 1
             return Span(code.co_filename, line, column + 1, end_line, end)
-    source = linecache.getline(code.co_filename, frame.f_lineno)
-    return Span(code.co_filename, frame.f_lineno, len(source) - len(source.lstrip()) + 1)
+    source = linecache.getline(code.co_filename, code_line)
+    return Span(code.co_filename, code_line, len(source) - len(source.lstrip()) + 1)
 
 
 def caller_frame() -> FrameType | None:

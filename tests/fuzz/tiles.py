@@ -110,9 +110,16 @@ def _from_global(k: Kernel, storage: Storage) -> bool:
 
 
 def _start(k: Kernel, extent: int) -> str:
-    """Where a tile starts along an axis of a global buffer: inside or beyond, never before."""
+    """Where a tile starts along an axis of a global buffer: inside, beyond, or (loaded) before."""
     usable = [i for i in k.indices if i.low >= 0]
     roll = k.rng.random()
+    if roll > 0.93:
+        place = k.place()
+        place.loads = [p for p in place.loads if p[1].kind in ("int32", "int64")]
+        if place.loads:
+            source, value = k.rng.choice(place.loads)
+            if value.magnitude < 2**20:
+                return k.expressions.load(source, value, place)[0]
     if usable and roll < 0.6:
         index = k.rng.choice(usable)
         factor = k.rng.choice((1, 2, 4, 5, max(1, extent // (index.high + 1))))

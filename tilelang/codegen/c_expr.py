@@ -42,6 +42,7 @@ from tilelang.ir.expr import (
     Var,
     const_value,
 )
+from tilelang.language.device import unit_of
 
 # Binding strength of an expression's outermost operator.
 ATOM, POSTFIX, UNARY, MUL, ADD, SHIFT, ORDER, EQUAL = 16, 15, 14, 13, 12, 11, 10, 9
@@ -303,7 +304,9 @@ class CExpressions:
 
     def call_other(self, value: Call) -> Text:
         """An operation without a method of its own."""
-        message = f"{value.op}: the target `{self.target}` has no such operation"
+        message = (
+            f"{value.op}: the target `{self.target}` has no {unit_of(value.op) or 'such operation'}"
+        )
         raise self.error(message, value.span)
 
     def function(self, name: str, *args: str) -> Text:

@@ -18,7 +18,7 @@ from tilelang.ir.node import Node
 # A call of one of these does nothing where a block is one thread and copies are complete at once.
 NO_EFFECT = (
     "sync_threads", "sync_warp", "named_barrier_arrive", "fence_proxy_async", "pdl_trigger",
-    "pdl_sync", "ptx_commit_group", "ptx_wait_group", "set_max_nreg", "assume",
+    "pdl_sync", "ptx_commit_group", "ptx_wait_group", "register_hint", "set_max_nreg", "assume",
 )  # fmt: skip
 
 

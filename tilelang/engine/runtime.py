@@ -12,6 +12,7 @@ library's entry points do) and keeps no cache of kernels.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import os
@@ -162,6 +163,8 @@ def build_module(
     tool = toolchain if toolchain is not None else CToolchain()
     folder = Path(tempfile.mkdtemp(dir=_process_folder())) if directory is None else Path(directory)
     output = folder / (name + tool.suffix)
+    if isinstance(tool, CToolchain):
+        prepare_thread_pool()
     tool.build([source], output, compile_flags)
     return Module(output, source, compile_flags)
 
@@ -221,6 +224,19 @@ def connect_thread_pool(library: ctypes.CDLL) -> None:
 
 
 _pool_lock = threading.Lock()
+
+
+def prepare_thread_pool() -> None:
+    """Open the thread pool in the background: where it must be built first, that runs beside the
+    compilation of the kernel that will need it. Whoever asks for the pool next waits, and sees
+    what went wrong."""
+
+    def open_quietly() -> None:
+        with contextlib.suppress(ToolchainError, OSError):
+            _thread_pool()
+
+    if _open_thread_pool.cache_info().currsize == 0:
+        threading.Thread(target=open_quietly, name="tilelang-thread-pool", daemon=True).start()
 
 
 def _thread_pool() -> ctypes.CDLL:

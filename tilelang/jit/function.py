@@ -19,9 +19,10 @@ from tilelang.ir.func import PrimFunc
 from tilelang.jit.compile import compile, par_compile
 from tilelang.jit.kernel import JITKernel
 from tilelang.language.creator import PrimFuncCreator
-from tilelang.language.eager import EagerFunction, Specialisation, freeze
+from tilelang.language.eager import EagerFunction, Specialisation
 from tilelang.language.prim_func import function_span
 from tilelang.language.rewriter import SourceFunction
+from tilelang.language.v2.arguments import freeze
 
 _LAUNCHES = ("Kernel", "ClusterKernel", "CUDASourceCodeKernel")
 
@@ -109,7 +110,9 @@ class JITImpl:
             return True
         definition = SourceFunction(self.func).definition
         inner = (
-            n for n in ast.walk(definition) if isinstance(n, ast.FunctionDef) and n is not definition
+            n
+            for n in ast.walk(definition)
+            if isinstance(n, ast.FunctionDef) and n is not definition
         )
         if any("prim_func" in ast.unparse(d) for n in inner for d in n.decorator_list):
             return True
@@ -159,7 +162,7 @@ class JITImpl:
         except TypeError as error:
             raise ArgumentTypeError(f"{self.__name__}(): {error}") from None
         bound.apply_defaults()
-        return tuple((name, freeze(value, name)) for name, value in bound.arguments.items())
+        return tuple((name, freeze(name, value)) for name, value in bound.arguments.items())
 
     def parse_cache_key(self, *args: Any, **keywords: Any) -> Any:
         """What selects the kernel of a call: equal keys, one kernel."""

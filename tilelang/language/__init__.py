@@ -389,22 +389,16 @@ from tilelang.language.views import (
     reshape,
     view,
 )
-from tilelang.language.warp_schedule import (
-    WSID,
-    WSPipeline,
-    WSRole,
-    WSSchedule,
-    WSScope,
-    WSSync,
-    WSSyncKind,
-    annotate_ws_schedule,
-    ws_op,
-)
 from tilelang.layout import Fragment, GemmWarpPolicy, Layout
 
 bool = _dtypes.NAMED["bool"]
 int = _dtypes.NAMED["int"]
 float = _dtypes.NAMED["float"]
+
+_WARP_SCHEDULE = (
+    "WSID", "WSPipeline", "WSRole", "WSSchedule", "WSScope", "WSSync", "WSSyncKind",
+    "annotate_ws_schedule", "ws_op",
+)  # fmt: skip
 
 if TYPE_CHECKING:
 
@@ -413,13 +407,15 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Operations of particular devices, made on first use; anything else is unknown."""
+        """Operations and plans of particular devices, loaded on first use; anything else is unknown."""
         from importlib import import_module
 
         device = import_module("tilelang.language.device")
         if name in device.DEVICE_OPERATIONS:
             globals()[name] = made = device.make_operation(name)
             return made
+        if name in _WARP_SCHEDULE:
+            return getattr(import_module("tilelang.language.warp_schedule"), name)
         if name.startswith(("__", "_ipython")):
             raise AttributeError(f"module 'tilelang.language' has no attribute {name!r}")
         import difflib
@@ -434,7 +430,7 @@ def __dir__() -> list[str]:
     from importlib import import_module
 
     device = import_module("tilelang.language.device")
-    return sorted({*device.DEVICE_OPERATIONS, *_dtypes.NAMED, *globals()})
+    return sorted({*device.DEVICE_OPERATIONS, *_WARP_SCHEDULE, *_dtypes.NAMED, *globals()})
 
 
 # A star import must not take Python's own names away from a user's file.

@@ -28,11 +28,16 @@ def _shape(shape: Any) -> tuple[Any, ...]:
     return tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
 
 
-def _dtype_of(value: Any, function: str) -> DType:
+def dtype_of(value: Any, function: str, argument: int | str = 1) -> DType:
+    """The element type that argument `argument` of `T.<function>` names.
+
+    Raises:
+        ArgumentTypeError: for an unknown one.
+    """
     try:
         return DType(value)
     except TypeError as error:
-        raise ArgumentTypeError(f"{function}: {error}", argument_span(1)) from None
+        raise ArgumentTypeError(f"{function}: {error}", argument_span(argument)) from None
 
 
 def _allocate(
@@ -57,7 +62,7 @@ def _allocate(
                 f"{function}: shape {format_shape(extents)} has a non-positive extent",
                 argument_span(0),
             )
-    buffer = Buffer("buffer", extents, _dtype_of(dtype, function), scope, span=caller_span())
+    buffer = Buffer("buffer", extents, dtype_of(dtype, function), scope, span=caller_span())
     builder.name_later(buffer)
     builder.emit(Allocate(buffer, annotations))
     return buffer
@@ -103,7 +108,7 @@ def alloc_var(dtype: Any, *args: Any, scope: str | None = None, init: Any = None
             if init is not None:
                 raise ArgumentTypeError("alloc_var: init is given twice")
             init = value
-    kind = _dtype_of(dtype, "alloc_var")
+    kind = dtype_of(dtype, "alloc_var")
     builder = current()
     buffer = Buffer("var", (1,), kind, scope or VAR, span=caller_span())
     initial = _initial_value(kind, init)
@@ -201,7 +206,7 @@ def empty(*shape: Any, dtype: Any = None) -> Buffer:
                 f"empty: {extent!r} is no dimension, expected an integer or an expression"
             )
     buffer = Buffer(
-        "output", dims, _dtype_of(dtype or "float32", "empty"), GLOBAL, span=caller_span()
+        "output", dims, dtype_of(dtype or "float32", "empty"), GLOBAL, span=caller_span()
     )
     builder.name_later(buffer)
     builder.outputs.append(buffer)
@@ -249,7 +254,7 @@ def make_tensor_from_addr(
         builder.emit(Bind(var, pointer))
         value = var
     buffer = Buffer(
-        "tensor", _shape(shape), _dtype_of(dtype, "make_tensor"), storage_scope,
+        "tensor", _shape(shape), dtype_of(dtype, "make_tensor"), storage_scope,
         strides=strides, data=value, span=caller_span(),
     )  # fmt: skip
     builder.name_later(buffer)

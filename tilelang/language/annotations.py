@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, ScopeError, caller_span
+from tilelang.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    LayoutError,
+    Note,
+    ScopeError,
+    ShapeError,
+    caller_span,
+)
 from tilelang.ir import annotation as keys
-from tilelang.ir.buffer import FRAGMENT, GLOBAL, Buffer
-from tilelang.ir.expr import Expr, StringImm, as_condition, as_expr, call, cast
+from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_SCOPES, Buffer, format_shape
+from tilelang.ir.expr import Expr, StringImm, as_condition, as_expr, call, cast, const_value
 from tilelang.ir.func import RESTRICT_DROPPED
 from tilelang.ir.stmt import Attr, Evaluate
 from tilelang.language.builder import current, emit
 from tilelang.language.location import argument_span
+from tilelang.language.operand import scalar_of
 
 
 def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> None:
@@ -39,52 +48,84 @@ def use_swizzle(panel_size: int, order: str = "row", enable: bool = True) -> Non
         current().attribute_rest(keys.SWIZZLE, (panel_size, order))
 
 
+class AnnotationError(ArgumentTypeError, ValueError):
+    """A key or a value of the wrong kind in an annotation."""
+
+
+def _entries(function: str, given: Any) -> list[tuple[Buffer, Any]]:
+    """The pairs of `{buffer: value}`."""
+    if not isinstance(given, Mapping):
+        raise AnnotationError(
+            f"{function}: expected a dict with buffers as keys, got {type(given).__name__}",
+            argument_span(0),
+        )
+    for key in given:
+        if not isinstance(key, Buffer):
+            raise AnnotationError(f"{function}: the key {key!r} is no buffer", argument_span(0))
+    return list(given.items())
+
+
 def annotate_layout(layouts: Mapping[Any, Any]) -> None:
     """Fix the physical layout of buffers: `{buffer: Layout, Fragment or f(*indices) -> indices}`.
 
     Raises:
-        ArgumentTypeError: for a key that is no buffer, or a value that is no layout.
+        AnnotationError: for a key that is no buffer, or a value that is no layout.
+        ShapeError: for a layout of another shape than its buffer.
         LayoutError: for a map that puts two elements of a shared buffer in one place.
     """
     from tilelang.layout import Fragment, Layout
 
     entries = []
-    for buffer, layout in layouts.items():
-        if not isinstance(buffer, Buffer):
-            raise ArgumentTypeError(
-                f"annotate_layout: the key {buffer!r} is no buffer", argument_span(0)
-            )
+    for buffer, layout in _entries("annotate_layout", layouts):
         if callable(layout) and not isinstance(layout, Layout):
             layout = Layout(list(buffer.shape), layout)
         if not isinstance(layout, Layout):
-            raise ArgumentTypeError(
+            raise AnnotationError(
                 f"annotate_layout: `{buffer.name}` is given {layout!r}, "
                 "expected a Layout, a Fragment or a function",
                 argument_span(0),
             )
         if buffer.scope() == FRAGMENT and not isinstance(layout, Fragment):
-            raise ArgumentTypeError(
+            raise AnnotationError(
                 f"annotate_layout: `{buffer.name}` is a fragment "
                 "and needs a Fragment, got a Layout",
                 argument_span(0),
             )
+        _check_layout(buffer, layout)
         entries.append((buffer, layout))
     current().attribute_rest(keys.LAYOUTS, tuple(entries))
+
+
+def _check_layout(buffer: Buffer, layout: Any) -> None:
+    """A layout covers its buffer, and gives each element of shared memory a place of its own."""
+    notes = [Note(buffer.span, f"`{buffer.name}` comes from here")] if buffer.span else []
+    if [const_value(e) for e in buffer.shape] != layout.get_input_shape():
+        raise ShapeError(
+            f"annotate_layout: `{buffer.name}` is {format_shape(buffer.shape)}, "
+            f"but its layout is of shape {format_shape(layout.get_input_shape())}",
+            argument_span(0),
+            notes=notes,
+        )
+    if buffer.scope() in SHARED_SCOPES and not layout.is_injective:
+        one, other = ((*map(int, index),) for index in layout.collision())
+        raise LayoutError(
+            f"annotate_layout: the layout of `{buffer.name}` puts its elements {one} and {other} "
+            "in one place",
+            argument_span(0),
+            notes=notes,
+        )
 
 
 def annotate_safe_value(values: Mapping[Any, Any]) -> None:
     """What reads outside a global buffer deliver (0 otherwise), to the end of the enclosing block.
 
     Raises:
-        ArgumentTypeError: for a key that is no buffer.
+        AnnotationError: for a key that is no buffer, or a value that is no number.
         ScopeError: for a buffer that is not global.
+        ArgumentError: for a constant that the element type cannot hold.
     """
     entries = []
-    for buffer, value in values.items():
-        if not isinstance(buffer, Buffer):
-            raise ArgumentTypeError(
-                f"annotate_safe_value: the key {buffer!r} is no buffer", argument_span(0)
-            )
+    for buffer, value in _entries("annotate_safe_value", values):
         if buffer.scope() != GLOBAL:
             raise ScopeError(
                 f"annotate_safe_value: `{buffer.name}` is {buffer.scope()}; "
@@ -97,14 +138,15 @@ def annotate_safe_value(values: Mapping[Any, Any]) -> None:
 
 def annotate_l2_hit_ratio(ratios: Mapping[Any, float]) -> None:
     """Keep parts of global buffers in the L2 cache around the launch: `{buffer: ratio in 0..1}`."""
-    for buffer, ratio in ratios.items():
-        if not isinstance(buffer, Buffer) or buffer.scope() != GLOBAL:
-            raise ArgumentTypeError(
-                f"annotate_l2_hit_ratio: {buffer!r} is no global buffer", argument_span(0)
+    for buffer, ratio in _entries("annotate_l2_hit_ratio", ratios):
+        if buffer.scope() != GLOBAL:
+            raise ScopeError(
+                f"annotate_l2_hit_ratio: `{buffer.name}` is {buffer.scope()}, expected a global buffer",
+                argument_span(0),
             )
-        if not 0 <= ratio <= 1:
+        if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
             raise ArgumentError(
-                f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio}, expected 0 to 1",
+                f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio!r}, expected 0 to 1",
                 argument_span(0),
             )
     current().attribute_rest(keys.L2_HIT_RATIO, tuple(ratios.items()))
@@ -115,7 +157,7 @@ def annotate_restrict_buffers(*buffers: Any) -> None:
     builder = current()
     for buffer in buffers:
         if not isinstance(buffer, Buffer):
-            raise ArgumentTypeError(f"annotate_restrict_buffers: {buffer!r} is no buffer")
+            raise AnnotationError(f"annotate_restrict_buffers: {buffer!r} is no buffer")
     names = tuple(b.name for b in buffers)
     builder.attributes[RESTRICT_DROPPED] = (*builder.attributes.get(RESTRICT_DROPPED, ()), *names)
 
@@ -167,7 +209,9 @@ def attr(node: Any, key: str, value: Any) -> AttributeFrame:
 
 def ws(*ids: int) -> AttributeFrame:
     """`with T.ws(0):` only the 128-thread warp groups with these ids run the body."""
-    assert ids, "T.ws needs at least one warp group id"
+    if not ids or any(not isinstance(i, int) or i < 0 for i in ids):
+        shown = ", ".join(map(repr, ids)) or "none"
+        raise ArgumentError(f"ws: the warp group ids are {shown}, expected numbers from 0 on")
     return AttributeFrame(keys.WARP_GROUPS, tuple(sorted(set(ids))))
 
 

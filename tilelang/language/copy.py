@@ -99,9 +99,10 @@ def _notes(
             f"{', '.join(INSTRUCTIONS)}",
             argument_span("prefer_instruction"),
         )
-    if coalesced_width is not None and coalesced_width <= 0:
+    width = 1 if coalesced_width is None else coalesced_width
+    if not isinstance(width, int) or width <= 0:
         raise ArgumentError(
-            f"copy: coalesced_width is {coalesced_width}, expected a positive number of elements",
+            f"copy: coalesced_width is {coalesced_width!r}, expected a positive number of elements",
             argument_span("coalesced_width"),
         )
     known = attributes(

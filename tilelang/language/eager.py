@@ -19,30 +19,25 @@ from typing import Any
 from tilelang.errors import (
     ArgumentError,
     ArgumentTypeError,
-    LanguageError,
     NoBuilderError,
     Note,
     caller_span,
 )
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.dtype import dtype as DType
-from tilelang.ir.expr import Operand, Var
+from tilelang.ir.expr import Var
 from tilelang.ir.func import COMPILE_FLAGS, PASS_CONFIGS, PrimFunc
+from tilelang.language.allocate import dtype_of
 from tilelang.language.builder import Builder, current
+from tilelang.language.location import argument_span
 from tilelang.language.prim_func import (
     evaluated_annotations,
     function_span,
     parameter_for,
     trace,
 )
-from tilelang.language.v2.annot import (
-    Annot,
-    BufferAnnot,
-    FuncAnnot,
-    StridedTensorAnnot,
-    TIRAnnot,
-    Value,
-)
+from tilelang.language.v2.annot import Annot, ArgVarTable, FuncAnnot
+from tilelang.language.v2.arguments import freeze
 
 
 def const(names: str, dtype: Any = "int32") -> Any:
@@ -58,13 +53,15 @@ def const(names: str, dtype: Any = "int32") -> Any:
         raise NoBuilderError(
             "T.const has a meaning only in an eager kernel (@tilelang.jit on the kernel itself)"
         )
-    found = [builder.constants.make(name, DType(dtype)) for name in _split(names)]
+    kind = dtype_of(dtype, "const")
+    found = [builder.constants.make(name, kind) for name in _split("const", names)]
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def dynamic(names: str, dtype: Any = "int32") -> Any:
     """Sizes that stay run-time variables: one name -> a variable, several -> a tuple."""
-    found = [Var(name, DType(dtype)) for name in _split(names)]
+    kind, span = dtype_of(dtype, "dynamic"), caller_span()
+    found = [Var(name, kind, span=span) for name in _split("dynamic", names)]
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -73,10 +70,15 @@ def symbolic(names: str, dtype: Any = "int32") -> Any:
     return dynamic(names, dtype)
 
 
-def _split(names: str) -> list[str]:
-    parts = [p for p in re.split(r"[,\s]+", names.strip()) if p]
+def _split(function: str, names: str) -> list[str]:
+    parts = re.split(r"[,\s]+", names.strip()) if isinstance(names, str) else []
+    parts = [p for p in parts if p]
     if not parts or any(not p.isidentifier() for p in parts):
-        raise ArgumentError(f"{names!r} is no list of names", hint='write T.const("M, N")')
+        raise ArgumentError(
+            f"{function}: {names!r} is no list of names",
+            argument_span(0),
+            hint=f'write T.{function}("M, N")',
+        )
     return parts
 
 
@@ -90,7 +92,7 @@ class Constants:
     def make(self, name: str, kind: DType) -> Any:
         if self.values is not None:
             return self.values[name]
-        return self.declared.setdefault(name, Var(name, kind))
+        return self.declared.setdefault(name, Var(name, kind, span=caller_span()))
 
 
 class _EndOfAnalysis(Exception):
@@ -99,10 +101,10 @@ class _EndOfAnalysis(Exception):
 
 @dataclass
 class Specialisation:
-    """What one set of compile-time arguments means: every annotation, the sizes, their sources."""
+    """What one set of compile-time arguments means: every annotation, and which sizes are read."""
 
     annotations: FuncAnnot
-    constants: dict[str, tuple[str, str, int]]  # name -> (argument, "shape" or "stride", axis)
+    constants: tuple[str, ...]  # the names of `T.const`
     kernels: dict[Any, Any] = field(default_factory=dict)  # key -> what jit keeps
 
 
@@ -168,7 +170,7 @@ class EagerFunction:
             constants = {
                 n: v for n, v in values.items() if n not in self.runtime_names and not is_tensor(v)
             }
-            key = tuple((n, freeze(v, n)) for n, v in constants.items())
+            key = tuple((n, freeze(n, v)) for n, v in constants.items())
             found = self.specialisations.get(key)
             if found is not None:
                 return found
@@ -176,9 +178,7 @@ class EagerFunction:
             runtime = set(made.annotations.ker_arg_names)
             if not runtime - self.runtime_names:
                 return self.specialisations.setdefault(key, made)
-            with (
-                self._lock
-            ):  # body annotations made more arguments run-time ones: the key is shorter now
+            with self._lock:  # body annotations made more arguments run-time ones: a shorter key
                 self.runtime_names |= runtime
 
     def key(self, specialisation: Specialisation, values: Mapping[str, Any]) -> Any:
@@ -225,29 +225,9 @@ class EagerFunction:
     def _specialisation(
         self, values: Mapping[str, Any], found: Mapping[str, Any], constants: Mapping[str, Var]
     ) -> Specialisation:
-        annots: dict[str, Annot] = {}
-        sources: dict[str, tuple[str, str, int]] = {}
-        names = {id(v): n for n, v in constants.items()}
-        for name in values:
-            parameter = found.get(name)
-            if isinstance(parameter, Buffer):
-                annots[name] = _tensor_annotation(name, parameter, names, sources)
-            elif isinstance(parameter, Var):
-                annots[name] = TIRAnnot(parameter)
-            elif isinstance(parameter, Annot):
-                annots[name] = parameter
-            else:
-                annots[name] = Value(kind="static", name=name)
-        for name in constants:
-            if name not in sources:
-                raise LanguageError(
-                    f"`{name}` of T.const is not a dimension or stride "
-                    "of any tensor argument by itself",
-                    function_span(self.function),
-                    hint="give some T.Tensor a dimension that is exactly this name, "
-                    "or use T.dynamic",
-                )
-        return Specialisation(make_func_annot(list(values), annots), sources)
+        declared = {name: found[name] for name in values if name in found}
+        annotations = keyword_annotations(list(values), declared)
+        return Specialisation(annotations.specialise(constants.values()), tuple(constants))
 
     # -- phase 2 ----------------------------------------------------------------------------------
 
@@ -258,21 +238,22 @@ class EagerFunction:
 
         Raises:
             ArgumentError: when a size has no source.
+            ShapeError: when two tensors disagree.
         """
-        out: dict[str, int] = {}
-        for name, (argument, kind, axis) in specialisation.constants.items():
-            value = values.get(argument)
-            if name in given:
-                out[name] = int(given[name])
-            elif value is not None and (is_tensor(value) or isinstance(value, Buffer)):
-                out[name] = dimension_of(value, kind, axis)
-            else:
+        if all(name in given for name in specialisation.constants):
+            return {name: int(given[name]) for name in specialisation.constants}
+        annotations = specialisation.annotations
+        tensors = {n: v for n, v in values.items() if is_tensor(v)}
+        found = {**annotations.constant_values(**tensors), **given}
+        for name in specialisation.constants:
+            if name not in found:
                 raise ArgumentError(
                     f"{self.__name__}(): no value for the size `{name}`",
                     function_span(self.function),
-                    hint=f"pass {name}=..., or a tensor (or T.Tensor placeholder) for `{argument}`",
+                    hint=f"pass {name}=..., or a tensor (or T.Tensor placeholder) "
+                    f"for `{annotations.owner_of(name)}`",
                 )
-        return out
+        return {name: int(found[name]) for name in specialisation.constants}
 
     def trace(self, values: Mapping[str, Any], constants: Mapping[str, int]) -> PrimFunc:
         """The PrimFunc for these compile-time arguments and sizes."""
@@ -313,96 +294,18 @@ def parameter_or_annotation(name: str, annotation: Any) -> Any:
 
 
 def _complete(name: str, annotation: Any, value: Any) -> Any:
-    from tilelang.language.v2.annot import ArgVarTable
-
     return annotation.with_name(name).create_prim_func_arg(name, value, ArgVarTable())
 
 
-def _tensor_annotation(
-    name: str,
-    buffer: Buffer,
-    constants: Mapping[int, str],
-    sources: dict[str, tuple[str, str, int]],
-) -> BufferAnnot:
-    """How the tensor enters the key: const sizes by value; the others, checked at launch, not."""
-
-    def part(extent: Any, kind: str, axis: int) -> Value:
-        if isinstance(extent, Var) and id(extent) in constants:
-            sources.setdefault(constants[id(extent)], (name, kind, axis))
-            return Value(kind="static", name=extent.name)
-        return Value(
-            kind="dynamic",
-            name=f"{name}_{kind}_{axis}",
-            value=extent if isinstance(extent, Operand) else None,
-        )
-
-    shape = tuple(part(e, "shape", k) for k, e in enumerate(buffer.shape))
-    if buffer.declared_strides is None or not any(
-        isinstance(s, Var) and id(s) in constants for s in buffer.declared_strides
-    ):
-        strides = tuple(
-            Value(kind="dynamic", name=f"{name}_stride_{k}") for k in range(buffer.ndim)
-        )
-        return BufferAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
-    strides = tuple(part(s, "stride", k) for k, s in enumerate(buffer.declared_strides))
-    return StridedTensorAnnot(shape=shape, strides=strides, dtype=buffer.dtype)
-
-
-def make_func_annot(names: list[str], annots: dict[str, Annot]) -> FuncAnnot:
-    """A FuncAnnot over arguments that are all passed by keyword."""
+def keyword_annotations(names: list[str], annotations: Mapping[str, Any]) -> FuncAnnot:
+    """The annotations of arguments that are all passed by keyword; the others are constants."""
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
-    return FuncAnnot.from_sig_annots(inspect.Signature(parameters), dict(annots))
+    return FuncAnnot.from_sig_annots(inspect.Signature(parameters), annotations)
 
 
 def is_tensor(value: Any) -> bool:
     """Whether `value` is passed at launch: a tensor or array, or a placeholder for one."""
     return hasattr(value, "__dlpack__") or isinstance(value, (Buffer, Var))
-
-
-def dimension_of(value: Any, kind: str, axis: int) -> int:
-    """One extent or stride, in elements, of a tensor, array or placeholder."""
-    if isinstance(value, Buffer):
-        extent = (value.shape if kind == "shape" else value.strides)[axis]
-        if not isinstance(extent, int):
-            raise ArgumentError(
-                f"`{value.name}`: {kind} {axis} of the placeholder is `{extent}`, "
-                "expected an integer"
-            )
-        return extent
-    if kind == "shape":
-        return int(value.shape[axis]) * (packing_of(value) if axis == len(value.shape) - 1 else 1)
-    if callable(getattr(value, "stride", None)):
-        return int(value.stride(axis))
-    return int(value.strides[axis]) // int(value.itemsize)
-
-
-def packing_of(value: Any) -> int:
-    """Elements per stored element of a tensor's dtype (2 for PyTorch's packed float4)."""
-    return 2 if str(value.dtype).endswith("fn_x2") else 1
-
-
-def freeze(value: Any, name: str = "argument") -> Any:
-    """`value` in hashable form, for cache keys.
-
-    Raises:
-        ArgumentTypeError: when it has none.
-    """
-    if isinstance(value, dict):
-        return ("dict", tuple((freeze(k, name), freeze(v, name)) for k, v in value.items()))
-    if isinstance(value, (list, tuple)):
-        return (type(value).__name__, tuple(freeze(v, name) for v in value))
-    if isinstance(value, (set, frozenset)):
-        return ("set", frozenset(freeze(v, name) for v in value))
-    if isinstance(value, (bool, float, int)):
-        return (type(value).__name__, value)  # 1, 1.0 and True are different programs
-    try:
-        hash(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"`{name}` is a {type(value).__name__}, which cannot select a kernel: it has no hash",
-            hint="pass numbers, strings, dtypes, tuples, or a hashable object",
-        ) from None
-    return value
 
 
 def annotate_compile_flags(flags: str | list[str]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilelang.errors import DTypeError, IndexRangeError
+from tilelang.errors import IndexRangeError
 from tilelang.ir.buffer import describe
-from tilelang.ir.expr import as_expr, cast, const_value, constant
+from tilelang.ir.expr import const_value
 from tilelang.language.location import argument_span
-from tilelang.language.operand import Tile, emit_tile_op, tile, user_annotations
+from tilelang.language.operand import Tile, emit_tile_op, scalar_of, tile, user_annotations
 
 
 def _check_range(function: str, target: Tile) -> None:
@@ -31,14 +31,8 @@ def _check_range(function: str, target: Tile) -> None:
 def _fill(function: str, destination: Any, value: Any, annotations: dict[str, Any] | None) -> None:
     target = tile(function, 0, destination)
     _check_range(function, target)
-    number = const_value(value)
-    made = as_expr(value) if number is None else constant(number, target.dtype)
-    if made.dtype.lanes > 1 or made.dtype.kind in ("handle", "void"):
-        raise DTypeError(
-            f"{function}: the value is {made.dtype}, expected one {target.dtype}", argument_span(1)
-        )
     operand = target.operand("dst", "w")
-    values = [("value", cast(made, target.dtype))]
+    values = [("value", scalar_of(function, value, target.dtype, 1, target.notes()))]
     emit_tile_op("fill", [operand], user_annotations(annotations), values)
 
 
@@ -48,6 +42,7 @@ def fill(buffer: Any, value: Any, annotations: dict[str, Any] | None = None) -> 
     Raises:
         IndexRangeError: for a slice that is known to leave its buffer.
         ArgumentError: for a constant that the element type cannot hold.
+        ArgumentTypeError: for anything but one number.
     """
     _fill("fill", buffer, value, annotations)
 

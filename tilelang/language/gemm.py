@@ -87,11 +87,12 @@ def _check_extents(function: str, first: _Matrix, second: _Matrix, letter: str) 
 
 
 def _reject_extents(
-    function: str, first: _Matrix, second: _Matrix, letter: str, a: int, b: int
+    function: str, first: _Matrix, second: _Matrix, letter: str, a: int, b: int, factor: int = 1
 ) -> NoReturn:
     one, other = first.tile.name, second.tile.name
+    ratio = "" if factor == 1 else f", expected {factor} x {a}"
     raise ShapeError(
-        f"{function}: {letter} of {one} is {a} but {letter} of {other} is {b}",
+        f"{function}: {letter} of {one} is {a} but {letter} of {other} is {b}{ratio}",
         argument_span(first.tile.argument),
         notes=[
             first.note(letter),
@@ -99,7 +100,7 @@ def _reject_extents(
             *first.tile.allocated(),
             *second.tile.allocated(),
         ],
-        hint=_extents_hint(second, letter, a),
+        hint=_extents_hint(second, letter, a * factor),
     )
 
 
@@ -124,6 +125,12 @@ def _check_types(function: str, A: Tile, B: Tile, C: Tile) -> None:
             argument_span(B.argument),
             notes=[*A.notes(), *B.notes()],
             hint="copy one of them into a tile of the other's type",
+        )
+    if not (a.is_float or a.is_int):
+        raise DTypeError(
+            f"{function}: {A.name} is {a}, expected floats or integers",
+            argument_span(A.argument),
+            notes=A.notes(),
         )
     if not _can_accumulate(a, c):
         raise DTypeError(
@@ -384,7 +391,7 @@ def gemm_sp(
     b = _matrix("gemm_sp", 2, B, ("K", "N"), bool(transpose_B))
     c = _matrix("gemm_sp", 3, C, ("M", "N"), False)
     if 2 * a.extent("K") != b.extent("K"):
-        _reject_extents("gemm_sp", a, b, "K", a.extent("K"), b.extent("K"))
+        _reject_extents("gemm_sp", a, b, "K", a.extent("K"), b.extent("K"), factor=2)
     _check_extents("gemm_sp", a, c, "M")
     _check_extents("gemm_sp", b, c, "N")
     metadata = tile("gemm_sp", 1, E)

@@ -57,7 +57,10 @@ def im2col(
     }
     for name, (value, least) in sizes.items():
         if not isinstance(value, int) or value < least:
-            raise ArgumentError(f"im2col: {name} is {value!r}, expected an integer from {least} on")
+            raise ArgumentError(
+                f"im2col: {name} is {value!r}, expected an integer from {least} on",
+                argument_span(name),
+            )
     notes = attributes(
         kernel=kernel, stride=stride, dilation=dilation, pad=pad, eviction_policy=eviction_policy
     )

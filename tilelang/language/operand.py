@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tilelang.errors import ArgumentTypeError, Note, ScopeError
+from tilelang.errors import ArgumentError, ArgumentTypeError, Error, Note, ScopeError
 from tilelang.ir.buffer import Buffer, describe, format_shape
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
@@ -20,6 +20,9 @@ from tilelang.ir.expr import (
     Ramp,
     Range,
     as_expr,
+    cast,
+    const_value,
+    constant,
     is_const,
 )
 from tilelang.ir.stmt import Annotations
@@ -129,7 +132,36 @@ def _referenced(value: Reference) -> Any:
 def _what(value: Any) -> str:
     if isinstance(value, Expr):
         return f"the {value.dtype} value `{value}`"
+    if isinstance(value, Buffer):
+        return f"the buffer `{value.name}` ({describe(value)})"
     return f"{type(value).__name__} {value!r}"
+
+
+def scalar_of(
+    function: str, value: Any, kind: dtype, argument: int | str, notes: Iterable[Note] = ()
+) -> Expr:
+    """One value of dtype `kind`, from argument `argument` of `T.<function>`.
+
+    Raises:
+        ArgumentError: for a constant that `kind` cannot hold.
+        ArgumentTypeError: for anything but one number.
+    """
+    number = const_value(value)
+    try:
+        made = as_expr(value) if number is None else constant(number, kind)
+        if made.dtype.lanes == 1 and made.dtype.kind not in ("handle", "void"):
+            return cast(made, kind)
+    except ArgumentError as error:
+        raise ArgumentError(
+            f"{function}: {error.message}", argument_span(argument), notes=notes
+        ) from None
+    except Error:  # a buffer, or no value at all
+        pass
+    raise ArgumentTypeError(
+        f"{function}: expected one {kind} value, got {_what(value)}",
+        argument_span(argument),
+        notes=notes,
+    )
 
 
 def require_scope(function: str, operand: Tile, scopes: Iterable[str]) -> None:

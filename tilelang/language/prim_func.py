@@ -12,7 +12,17 @@ from collections.abc import Callable, Mapping
 from types import FrameType, FunctionType
 from typing import Any, overload
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, LanguageError, Note, Span, caller_span
+from tilelang.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArithmeticFault,
+    Error,
+    LanguageError,
+    Note,
+    Span,
+    caller_span,
+    raised_span,
+)
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Operand, Var
 from tilelang.ir.func import OUT_IDX, PrimFunc
@@ -100,7 +110,14 @@ def _call(
             keywords[parameter.name] = arguments[parameter.name]
         else:
             positional.append(arguments[parameter.name])
-    return rewritten(builder, *positional, **keywords)
+    try:
+        return rewritten(builder, *positional, **keywords)
+    except (TypeError, ZeroDivisionError) as error:
+        span = None if isinstance(error, Error) else raised_span(error)
+        if span is None:
+            raise
+        kind = ArgumentTypeError if isinstance(error, TypeError) else ArithmeticFault
+        raise kind(str(error), span) from None
 
 
 def _position(params: list[Any], buffer: Buffer) -> int:
@@ -225,14 +242,9 @@ def _declared_arguments(function: FunctionType, annotations: Mapping[str, Any]) 
 
 def parameter_for(name: str, annotation: Any) -> Buffer | Var | None:
     """The IR parameter `name` that a complete annotation means; `None` for an incomplete one."""
-    from tilelang.language.v2.annot import FuncAnnot, TIRAnnot
+    from tilelang.language.v2.annot import TIRAnnot, interpret_annotation
 
-    signature = inspect.Signature(
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    )
-    annot = FuncAnnot.from_sig_annots(
-        signature, {} if annotation is None else {name: annotation}
-    ).annots[name]
+    annot = interpret_annotation(name, annotation)
     if not isinstance(annot, TIRAnnot):
         return None
     data = annot.data

@@ -12,13 +12,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, Note, ScopeError, caller_span
+from tilelang.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    Note,
+    ScopeError,
+    caller_span,
+)
 from tilelang.ir.annotation import REDUCER
 from tilelang.ir.buffer import FRAGMENT, Buffer
 from tilelang.ir.expr import HANDLE, BufferLoad, Call, StringImm, as_expr, cast
 from tilelang.ir.reduction import identity
 from tilelang.ir.stmt import Allocate, Evaluate, annotation
-from tilelang.language.allocate import _allocate
+from tilelang.language.allocate import _allocate, dtype_of
 from tilelang.language.builder import current, emit
 from tilelang.language.copy import matched
 from tilelang.language.location import argument_span
@@ -40,11 +47,18 @@ def alloc_reducer(
 
     Raises:
         ArgumentError: for an unknown operation or replication.
+        DTypeError: for bit operations on anything but integers and bool.
     """
     if op not in OPERATIONS:
         raise ArgumentError(
             f"alloc_reducer: op is {op!r}, expected one of {', '.join(OPERATIONS)}",
             argument_span("op"),
+        )
+    kind = dtype_of(dtype, "alloc_reducer")
+    if op.startswith("bit") and not (kind.is_int or kind.is_bool):
+        raise DTypeError(
+            f"alloc_reducer: op {op!r} is given {kind}, expected integers or bool",
+            argument_span("dtype"),
         )
     spread = "none" if replication is None else replication
     if spread not in REPLICATIONS:
@@ -89,12 +103,16 @@ def reducer_update(r: Any, value: Any) -> None:
         r = r.load(*[0] * r.ndim)
     if not isinstance(r, BufferLoad):
         raise ArgumentTypeError(
-            f"reducer_update: argument 1 is {r!r}, expected an element such as `r[i]`",
+            f"reducer_update: argument 1 is {_shown(r)}, expected an element such as `r[i]`",
             argument_span(0),
         )
     op = _operation("reducer_update", r.buffer, 0)
     args = (r, cast(as_expr(value), r.buffer.dtype), StringImm(op))
     emit(Evaluate(Call("reducer_update", args, HANDLE), span=caller_span()))
+
+
+def _shown(value: Any) -> str:
+    return f"the whole of `{value.name}`" if isinstance(value, Buffer) else repr(value)
 
 
 def finalize_reducer(

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilelang.errors import ArgumentError, ArgumentTypeError, DTypeError, ScopeError, caller_span
+from tilelang.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    Note,
+    ScopeError,
+    caller_span,
+)
 from tilelang.ir import stmt as _stmt
 from tilelang.ir.buffer import FRAGMENT, Buffer
 from tilelang.ir.dtype import dtype as DType
@@ -265,6 +272,9 @@ def element(function: str, place: Any) -> BufferLoad:
             f"{function}: `{place.buffer.name}` is a {scope}; "
             "atomics work on global and shared memory",
             argument_span(0),
+            notes=[Note(place.buffer.span, f"`{place.buffer.name}` comes from here")]
+            if place.buffer.span
+            else (),
         )
     return place
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilelang.errors import ArgumentTypeError, ShapeError, caller_span
+from tilelang.errors import ArgumentTypeError, Note, ShapeError, caller_span
 from tilelang.ir.buffer import Buffer, Extent, describe, format_shape
-from tilelang.ir.dtype import dtype as _dtype
 from tilelang.ir.expr import as_expr, mul
 from tilelang.ir.region import may_be_equal
+from tilelang.language.allocate import dtype_of
 from tilelang.language.builder import current
 from tilelang.language.location import argument_span
 
@@ -64,10 +64,16 @@ def view(src: Any, shape: Any = None, dtype: Any = None) -> Buffer:
 
 
 def _view(function: str, src: Buffer, shape: Any, dtype: Any) -> Buffer:
-    kind = src.dtype if dtype is None else _dtype(dtype)
+    kind = src.dtype if dtype is None else dtype_of(dtype, function, "dtype")
     if shape is None:
         last = as_expr(src.shape[-1]) * src.dtype.bits
-        _check_bits(function, src, last, last // kind.bits * kind.bits, src.shape, kind)
+        if not may_be_equal(last, last // kind.bits * kind.bits):
+            raise ShapeError(
+                f"{function}: the last axis of `{src.name}` ({describe(src)}) has {last} bits, "
+                f"which is no whole number of {kind}",
+                argument_span("dtype"),
+                notes=[Note(src.span, f"`{src.name}` comes from here")] if src.span else (),
+            )
         shape = (*src.shape[:-1], last // kind.bits)
     extents = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     total: Any = 1
@@ -85,5 +91,6 @@ def _check_bits(
         raise ShapeError(
             f"{function}: `{src.name}` ({describe(src)}) cannot be seen as "
             f"{format_shape(shape)} {kind}: {old} bits are not {new}",
-            argument_span(1),
+            argument_span("shape"),
+            notes=[Note(src.span, f"`{src.name}` comes from here")] if src.span else (),
         )

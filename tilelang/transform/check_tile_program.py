@@ -40,6 +40,7 @@ from tilelang.transform.tile_rules import (
     out_of_range,
     pipeline_plan,
     region_out_of_range,
+    tile_operation_in_parallel,
     unbound_symbols,
     unwritten_buffers,
     zero_divisor,
@@ -149,11 +150,8 @@ class _Walk(ScopedMutator):
         return self.mutate_children(node)
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
-        loop = self.place.parallel
-        if loop is not None and self.checks_nesting:
-            message = f"`T.{node.op}` works on a whole tile and cannot stand inside T.Parallel"
-            hint = "move it out of the loop, or write the element-wise operation"
-            self.report(Problem(message, node.span, (Note(loop.span, "the loop"),), hint))
+        if self.checks_nesting:
+            self.report(tile_operation_in_parallel(node, self.place))
         for operand in node.operands:
             self.report(region_out_of_range(node, operand, self.place))
         return self.mutate_children(node)

@@ -184,6 +184,21 @@ def _is_hint(stmt: Stmt) -> bool:
     return isinstance(stmt, Evaluate) and getattr(stmt.value, "op", None) == "assume"
 
 
+_BY_KIND = {"reduce": "reduce_", "scan": "cum", "atomic": "atomic_"}
+
+
+def tile_operation_in_parallel(node: TileOp, place: Place) -> Problem | None:
+    """A tile operation is work of the whole block, not of one iteration."""
+    loop = place.parallel
+    if loop is None:
+        return None
+    kind = annotation(node.attributes, "kind")
+    name = f"{_BY_KIND[node.op]}{kind}" if node.op in _BY_KIND and kind else node.op
+    message = f"`T.{name}` works on a whole tile and cannot stand inside T.Parallel"
+    hint = "move it out of the loop, or write the element-wise operation"
+    return Problem(message, node.span, (Note(loop.span, "the T.Parallel loop around it"),), hint)
+
+
 # -- accesses --------------------------------------------------------------------------------------
 
 
@@ -235,7 +250,7 @@ def out_of_range(node: BufferLoad | BufferStore, place: Place) -> Problem | None
             last = index.base + cast(index.stride, index.base.dtype) * (index.lanes - 1)
         elif index.dtype.lanes > 1:
             continue
-        problem = _outside(buffer, axis, first, last, index, node.span, place)
+        problem = _outside(buffer, axis, first, last, f"`{index}`", node.span, place)
         if problem is not None:
             return problem
     return None
@@ -250,14 +265,14 @@ def region_out_of_range(node: TileOp, operand: TileOperand, place: Place) -> Pro
         if not isinstance(bounds.extent, IntImm) or bounds.extent.value <= 0:
             continue
         last = bounds.start + (bounds.extent.value - 1)
-        problem = _outside(buffer, axis, bounds.start, last, bounds.start, node.span, place)
+        problem = _outside(buffer, axis, bounds.start, last, "the tile", node.span, place)
         if problem is not None:
             return problem
     return None
 
 
 def _outside(
-    buffer: Buffer, axis: int, first: Expr, last: Expr, shown: Expr, span: Span | None, place: Place
+    buffer: Buffer, axis: int, first: Expr, last: Expr, shown: str, span: Span | None, place: Place
 ) -> Problem | None:
     size = const_value(buffer.shape[axis])
     low, high = _ends(first, place), _ends(last, place)
@@ -268,10 +283,10 @@ def _outside(
     if low[0] >= 0 and high[1] < size:
         return None
     what = f"axis {axis} of `{buffer.name}`, which has {size} elements"
-    message = f"`{shown}` runs from {low[0]} to {high[1]}, outside {what}"
+    message = f"{shown} runs from {low[0]} to {high[1]}, outside {what}"
     if low[0] == high[1]:
         message = f"index {low[0]} is outside {what}"
-    loops = [p for p in place.loops if any(v is p.var for v in used_vars(shown))]
+    loops = [p for p in place.loops if any(v is p.var for v in used_vars(first))]
     notes = [Note(p.span, _loop_range(p, place)) for p in loops]
     return Problem(message, span, (*notes, *_allocated(buffer)))
 
@@ -353,7 +368,9 @@ def unbound_symbols(func: PrimFunc) -> list[Problem]:
             if var not in bound and var not in found and var.dtype.is_int:
                 hint = f"use `{var.name}` in the shape of a tensor argument, or pass it as a scalar"
                 message = f"no argument determines the size `{var.name}`"
-                found[var] = Problem(message, var.span or around.span, (), hint)
+                place = getattr(around, "span", None)
+                notes = (Note(place, f"`{var.name}` is used here"),) if var.span and place else ()
+                found[var] = Problem(message, var.span or place, notes, hint)
     return list(found.values())
 
 

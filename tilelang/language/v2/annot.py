@@ -23,7 +23,7 @@ from tilelang.ir.buffer import Extent
 from tilelang.ir.dtype import dtype as DType
 from tilelang.ir.expr import Expr, Var
 from tilelang.ir.visitor import walk
-from tilelang.language.v2.arguments import MISSING, read_tensor
+from tilelang.language.v2.arguments import read_tensor
 from tilelang.language.v2.binding import (
     CallKey,
     explain_binding,
@@ -241,21 +241,27 @@ class FuncAnnot:
         return self._from_annots(self.sig, annots)
 
     def constant_values(self, *args: Any, **kws: Any) -> dict[str, int]:
-        """Value of each named static dimension in a call's tensors.
+        """Value of each named static dimension in a call's tensors; absent ones bring none.
 
         Raises:
             ShapeError: when two tensors disagree.
         """
-        bound = self.sig.bind_partial(*args, **kws)
-        bound.apply_defaults()
+        given = self.sig.bind_partial(*args, **kws).arguments
         table = ArgVarTable()
         for name, annot in self.annots.items():
-            if isinstance(annot, BufferAnnot) and _open_dimensions(annot):
-                facts = read_tensor(name, bound.arguments.get(name, MISSING), annot.dtype)
+            if name in given and isinstance(annot, BufferAnnot) and _open_dimensions(annot):
+                facts = read_tensor(name, given[name], annot.dtype)
                 match_extents(annot.shape, facts.shape, table, name, "extent")
                 if annot.strides is not None:
                     match_extents(annot.strides, facts.strides, table, name, "stride")
         return {name: value for name, (value, _) in table.static_extents.items()}
+
+    def owner_of(self, dimension: str) -> str:
+        """The first argument that brings the named static dimension."""
+        for name, annot in self.annots.items():
+            if any(dim.name == dimension for dim in _open_dimensions(annot)):
+                return name
+        raise AssertionError(f"`{dimension}` was checked to be a dimension of some argument")
 
 
 def interpret_annotation(name: str, given: Any) -> Annot:
@@ -346,5 +352,6 @@ def _not_direct(constant: Var, annots: Mapping[str, Annot]) -> LanguageError:
                 )
     return LanguageError(
         f"constant `{constant.name}` is no extent or stride of any tensor argument",
+        constant.span,
         hint="remove it, or annotate an argument with it",
     )

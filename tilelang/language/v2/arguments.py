@@ -174,22 +174,29 @@ def constant_key(name: str, value: Any) -> tuple[Any, ...]:
             f"argument `{name}` is a tensor, but the function does not declare it as one",
             hint=f"annotate it: {name}: T.Tensor((...), dtype)",
         )
-    return (_freeze(name, value),) if kind in _CONTAINERS else (_atom_key(name, value), kind)
+    if isinstance(value, _CONTAINERS):
+        return (freeze(name, value),)
+    return (_atom_key(name, value), kind)
 
 
-_CONTAINERS = frozenset((tuple, list, dict, set, frozenset))
+_CONTAINERS = (tuple, list, dict, set, frozenset)
 
 
-def _freeze(name: str, value: Any) -> Any:
+def freeze(name: str, value: Any) -> Any:
+    """The value of a compile-time argument in hashable form; what differs in a kernel, differs.
+
+    Raises:
+        ArgumentTypeError: when it, or something it contains, has no hash.
+    """
     kind = type(value)
     if kind in _KEYED_BY_VALUE:
         return value
-    if kind in (tuple, list):
-        return (kind, *(_freeze(name, item) for item in value))
-    if kind in (set, frozenset):
-        return (kind, frozenset(_freeze(name, item) for item in value))
-    if kind is dict:
-        return (kind, *((_freeze(name, k), _freeze(name, v)) for k, v in value.items()))
+    if isinstance(value, (tuple, list)):
+        return (kind, *(freeze(name, item) for item in value))
+    if isinstance(value, (set, frozenset)):
+        return (kind, frozenset(freeze(name, item) for item in value))
+    if isinstance(value, dict):
+        return (kind, *((freeze(name, k), freeze(name, v)) for k, v in value.items()))
     return (kind, _atom_key(name, value))
 
 
