@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_KINDS = {int: "an integer", float: "a number"}
 _TRUE = ("1", "true", "yes", "on")
 
 
@@ -28,7 +29,10 @@ class Switch:
     def parse(self, text: str) -> Any:
         if self.kind is bool:
             return text.strip().lower() in _TRUE
-        return self.kind(text)
+        try:
+            return self.kind(text)
+        except ValueError:
+            raise ValueError(f"{text!r}, expected {_KINDS[self.kind]}") from None
 
 
 SWITCHES: dict[str, Switch] = {
@@ -69,7 +73,12 @@ class Environment:
         if name in overrides:
             return overrides[name]
         text = os.environ.get(switch.variable or name)
-        return switch.default if text is None or text == "" else switch.parse(text)
+        if text is None or text == "":
+            return switch.default
+        try:
+            return switch.parse(text)
+        except ValueError as error:
+            raise ValueError(f"the environment variable {name} is {error}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in SWITCHES:

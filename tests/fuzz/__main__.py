@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.fuzz.generate import Program, generate
-from tests.fuzz.isolate import failure_of
+from tests.fuzz.isolate import failure_of, load_compiler
 from tests.fuzz.reproduce import shrunk, write
 from tests.fuzz.run import FLAGS, Failure, Modes
 
@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="reproducers")
     given = parser.parse_args()
     modes = Modes(given.flags, sanitize=given.sanitize)
+    if not given.show:
+        load_compiler()
     started, failures = time.perf_counter(), 0
     for seed in range(given.seed, given.seed + given.count):
         program = generate(seed)

@@ -105,7 +105,8 @@ class Expressions:
             return self.rng.choice(exact)
         found = [p for p in place.loads if p[1].kind == kind]
         if found and self.rng.random() < 0.75:
-            return self.load(*self.rng.choice(found), place)
+            recent = max(self.rng.randrange(len(found)), self.rng.randrange(len(found)))
+            return self.load(*found[recent], place)
         if kind == "bool" and place.indices:
             index = self.rng.choice(place.indices)
             number = self.rng.randint(index.low, index.high + 1)

@@ -155,7 +155,7 @@ class _Generator:
         outputs += [self._tiled(o, grid) for o in others if o is not main]
         k = Kernel(rng, self.expressions, self.names, depth=1, scalars=scalars)
         k.outputs = [self._guarded(o, grid) for o in outputs]
-        k.blocks = _count(tuple(n for _, n in grid))
+        k.grid, k.new_output = tuple(n for _, n in grid), self._shown
         k.indices = [Index(b, 0, n - 1) for b, (_, n) in zip(BLOCK_VARIABLES, grid)]
         written = {o.storage.name for o in k.outputs}
         k.contents = {
@@ -171,7 +171,8 @@ class _Generator:
         self._write_launch(k, grid)
         self.contents = {
             name: replace(merged({name: k.contents[name]}, {})[name], is_accumulator=False)
-            for name in self.contents
+            for name in self.arguments
+            if name in k.contents
         }
         return k.lines
 
@@ -209,8 +210,17 @@ class _Generator:
         )
         return storage
 
+    def _shown(self, kind: str, shape: tuple[int, ...]) -> Storage:
+        name = f"D{len(self.arguments)}"
+        self.arguments[name] = Argument(name, kind, shape, 0, 0, 0, "out")
+        self.storages[name] = Storage(name, kind, shape, "global", name, tuple(map(str, shape)))
+        return self.storages[name]
+
     def _output_storage(self) -> Storage:
-        old = [s for s in self.storages.values() if self.arguments[s.name].role != "in"]
+        old = [
+            s for s in self.storages.values()
+            if self.arguments[s.name].role != "in" and not s.name.startswith("D")
+        ]  # fmt: skip
         if old and self.rng.random() < 0.3:
             return self.rng.choice(old)
         role = self.rng.choice(("out", "out", "inout"))

@@ -8,8 +8,11 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.connection import Connection
 
-from tests.fuzz.generate import Program
-from tests.fuzz.run import Failure, Modes, check
+from tests.fuzz.generate import Program, generate
+from tests.fuzz.run import FLAGS, Failure, Modes, check, traced
+
+import tilelang
+from tilelang.env import env
 
 TIME_LIMIT = 60.0  # seconds for one program
 
@@ -42,3 +45,9 @@ def _report(program: Program, modes: Modes, out: Connection) -> None:
     else:
         out.send(None)
     out.close()
+
+
+def load_compiler() -> None:
+    """Import all of the compiler now, so that every later process runs the same one."""
+    with env.scope(TILELANG_DISABLE_CACHE=True):
+        tilelang.compile(traced(generate(0)), target="c", compile_flags=FLAGS)

@@ -8,8 +8,9 @@ belongs to one block tile by tile, or is combined into by atomics alone.
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -73,7 +74,8 @@ class Kernel:
     depth: int = 0
     nesting: int = 0  # loops and branches around
     is_conditional: bool = False
-    blocks: int = 1  # of the launch
+    grid: tuple[int, ...] = ()
+    new_output: Callable[[str, tuple[int, ...]], Storage] | None = None  # a poisoned parameter
     left: list[State] = field(default_factory=list)  # states at the exits of the innermost loop
 
     # -- text --------------------------------------------------------------------------------------
@@ -88,10 +90,35 @@ class Kernel:
         self.depth += 1
         known, start = len(self.storages), len(self.lines)
         yield
+        for storage in self.storages[known:]:
+            self.show(storage)
         if len(self.lines) == start:
             self.write("pass")
         del self.storages[known:]
         self.depth -= 1
+
+    def show(self, storage: Storage) -> None:
+        """Copy what an on-chip buffer holds at the end of its life to a parameter of its own."""
+        content = self.content(storage)
+        if not content.is_readable or storage.name != storage.root or self.rng.random() < 0.3:
+            return
+        assert self.new_output is not None, "a launch has a program around it"
+        blocks = [f"b{c}" for c in "xyz"[: len(self.grid)]]
+        shape = (*self.grid, *storage.shape)
+        if math.prod(shape) > 6000:
+            return
+        shown = self.new_output(storage.kind, shape)
+        self.contents[shown.root] = Content(content.value, is_readable=False, is_writable=False)
+        if storage.scope == "var":
+            self.write(f"{shown.name}[{', '.join(blocks)}] = {storage.name}")
+        else:
+            corner = ", ".join([*blocks, *("0" for _ in storage.shape)])
+            self.write(f"T.copy({storage.name}, {shown.name}[{corner}])")
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return math.prod(self.grid)
 
     def name(self, prefix: str) -> str:
         return f"{prefix}{next(self.names)}"
@@ -198,7 +225,8 @@ class Kernel:
         for state in self.left:
             self.contents = merged(self.contents, state)
         self.left, self.is_conditional = exits, conditional
-        self.contents = {root: _after_loop(before[root], self.contents[root]) for root in before}
+        ended = {root: _after_loop(before[root], self.contents[root]) for root in before}
+        self.contents = {**self.contents, **ended}
 
     def _give_role(self, root: str, trips: int) -> None:
         content = self.contents[root]
@@ -235,7 +263,7 @@ def _after_loop(before: Content, after: Content) -> Content:
 
 def merged(a: State, b: State) -> State:
     """What holds after either of two ways."""
-    out = {}
+    out = {**b}
     for root in a:
         x, y = a[root], b.get(root, a[root])
         out[root] = replace(

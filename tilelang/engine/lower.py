@@ -46,7 +46,13 @@ def compile_flags(
     import shlex
 
     def words(flags: Any) -> list[str]:
-        return shlex.split(flags) if isinstance(flags, str) else [str(f) for f in flags or ()]
+        if isinstance(flags, str):
+            return shlex.split(flags)
+        if flags is not None and not isinstance(flags, (list, tuple)):
+            raise ArgumentTypeError(
+                f"compile_flags is {flags!r}, expected a string or a list of strings"
+            )
+        return [str(f) for f in flags or ()]
 
     fast = ["-ffast-math"] if option(configs, PassConfigKey.TL_ENABLE_FAST_MATH) else []
     configured = words(option(configs, PassConfigKey.TL_DEVICE_COMPILE_FLAGS))

@@ -54,10 +54,11 @@ class Executable:
         TypeError: an argument of the wrong kind.
     """
 
-    __slots__ = ("_call", "_module", "name")
+    __slots__ = ("_call", "_module", "name", "parameters")
 
     def __init__(self, name: str, call: Callable[..., Any], module: Module) -> None:
         self.name = name
+        self.parameters: Sequence[tuple[str, str]] = ()  # name, and what is expected, for messages
         self._call = call
         self._module = module  # keeps the library loaded
 
@@ -67,8 +68,20 @@ class Executable:
         # An array that NumPy's DLPack export does not describe, or an integer beyond int64 for
         # which the installed tvm-ffi has no form. The kernel has not begun.
         except (BufferError, OverflowError):
-            converted = [_ffi_argument(self.name, i, a) for i, a in enumerate(args)]
+            converted = [_ffi_argument(self._place(i), a) for i, a in enumerate(args)]
+        except RuntimeError:  # the kernel failed, or PyTorch does not export a tensor
+            for i, value in enumerate(args):
+                _require_memory(self._place(i), value)
+            raise
         return self._call(*converted)
+
+    def _place(self, index: int) -> str:
+        """How a message about an argument begins."""
+        where = f"{self.name}(): argument {index + 1}"
+        if index >= len(self.parameters):
+            return f"{where}: "
+        name, expected = self.parameters[index]
+        return f"{where} `{name}`: expected {expected}, got "
 
     def __repr__(self) -> str:
         return f"Executable({self.name!r})"
@@ -291,35 +304,50 @@ def _process_folder() -> Path:
 # -- arguments that the FFI does not take as they are --------------------------------------------
 
 
-def _ffi_argument(function: str, index: int, value: Any) -> Any:
+def _require_memory(place: str, value: Any) -> None:
+    """Reject a PyTorch tensor without elements in dense memory of the host.
+
+    Raises:
+        ValueError: saying what it is instead.
+    """
+    if type(value).__module__.partition(".")[0] != "torch" or not hasattr(value, "layout"):
+        return
+    kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if str(value.layout) != "torch.strided":
+        raise ValueError(f"{place}{kind} of layout {value.layout}")
+    if value.device.type == "meta":
+        raise ValueError(f"{place}{kind} on {value.device}")
+
+
+def _ffi_argument(place: str, value: Any) -> Any:
     """`value`; for a NumPy array of an ml_dtypes type a view of it that the FFI takes; for an
     integer that only fits uint64 a pointer of that value, which entry points read as one.
     """
-    where = f"{function}(): argument {index + 1}"
+    _require_memory(place, value)
     if isinstance(value, int):
-        return _wide_integer(value, where)
+        return _wide_integer(value, place)
     if type(value).__module__.partition(".")[0] != "numpy" or not hasattr(value, "__dlpack__"):
         return value
     if not value.flags.writeable:
-        raise ValueError(f"{where}: a read-only NumPy array; pass a copy of it")
+        raise ValueError(f"{place}a read-only NumPy array; pass a copy of it")
     if not value.dtype.isnative:
-        raise ValueError(f"{where}: a NumPy array of foreign byte order ({value.dtype.str})")
+        raise ValueError(f"{place}a NumPy array of foreign byte order ({value.dtype.str})")
     try:
         kind = dtype(value.dtype)
     except TypeError:
-        raise TypeError(f"{where}: a NumPy array of {value.dtype}") from None
+        raise TypeError(f"{place}a NumPy array of {value.dtype}") from None
     if kind.bits < 8 and kind.bits != 6:
         raise TypeError(
-            f"{where}: a NumPy array of {kind}, one value per byte; pack two per byte, as uint8"
+            f"{place}a NumPy array of {kind}, one value per byte; pack two per byte, as uint8"
         )
     return _relabelled(value, kind)
 
 
-def _wide_integer(value: int, where: str) -> Any:
+def _wide_integer(value: int, place: str) -> Any:
     if -(1 << 63) <= value < 1 << 63:
         return value
     if not 0 <= value < 1 << 64:
-        raise ValueError(f"{where}: int {value} does not fit 64 bits")
+        raise ValueError(f"{place}int {value}, which does not fit 64 bits")
     import ctypes
 
     return ctypes.c_void_p(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,9 +37,10 @@ def resolve_backend(backend: str | None, target: Target) -> str:
     if wanted == "auto":
         return allowed[0]
     if wanted not in allowed:
+        near = difflib.get_close_matches(str(wanted), allowed, n=1)
         raise TargetError(
             f"execution backend {wanted!r} does not run target `{target.kind}`",
-            hint=f"use one of {', '.join(allowed)}",
+            hint=f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(allowed)}",
         )
     return wanted
 

@@ -65,6 +65,10 @@ def _entries(function: str, given: Any) -> list[tuple[Buffer, Any]]:
     return list(given.items())
 
 
+def _origin(buffer: Buffer) -> list[Note]:
+    return [Note(buffer.span, f"`{buffer.name}` comes from here")] if buffer.span else []
+
+
 def annotate_layout(layouts: Mapping[Any, Any]) -> None:
     """Fix the physical layout of buffers: `{buffer: Layout, Fragment or f(*indices) -> indices}`.
 
@@ -98,13 +102,12 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
 
 def _check_layout(buffer: Buffer, layout: Any) -> None:
     """A layout covers its buffer, and gives each element of shared memory a place of its own."""
-    notes = [Note(buffer.span, f"`{buffer.name}` comes from here")] if buffer.span else []
     if [const_value(e) for e in buffer.shape] != layout.get_input_shape():
         raise ShapeError(
             f"annotate_layout: `{buffer.name}` is {format_shape(buffer.shape)}, "
             f"but its layout is of shape {format_shape(layout.get_input_shape())}",
             argument_span(0),
-            notes=notes,
+            notes=_origin(buffer),
         )
     if buffer.scope() in SHARED_SCOPES and not layout.is_injective:
         one, other = ((*map(int, index),) for index in layout.collision())
@@ -112,7 +115,7 @@ def _check_layout(buffer: Buffer, layout: Any) -> None:
             f"annotate_layout: the layout of `{buffer.name}` puts its elements {one} and {other} "
             "in one place",
             argument_span(0),
-            notes=notes,
+            notes=_origin(buffer),
         )
 
 
@@ -131,8 +134,9 @@ def annotate_safe_value(values: Mapping[Any, Any]) -> None:
                 f"annotate_safe_value: `{buffer.name}` is {buffer.scope()}; "
                 "only global buffers are read outside their bounds",
                 argument_span(0),
+                notes=_origin(buffer),
             )
-        entries.append((buffer, cast(as_expr(value), buffer.dtype)))
+        entries.append((buffer, scalar_of("annotate_safe_value", value, buffer.dtype, 0)))
     current().attribute_rest(keys.SAFE_VALUE, tuple(entries))
 
 
@@ -141,12 +145,15 @@ def annotate_l2_hit_ratio(ratios: Mapping[Any, float]) -> None:
     for buffer, ratio in _entries("annotate_l2_hit_ratio", ratios):
         if buffer.scope() != GLOBAL:
             raise ScopeError(
-                f"annotate_l2_hit_ratio: `{buffer.name}` is {buffer.scope()}, expected a global buffer",
+                f"annotate_l2_hit_ratio: `{buffer.name}` is {buffer.scope()}, "
+                "expected a global buffer",
                 argument_span(0),
+                notes=_origin(buffer),
             )
         if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
             raise ArgumentError(
-                f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio!r}, expected 0 to 1",
+                f"annotate_l2_hit_ratio: the ratio of `{buffer.name}` is {ratio!r}, "
+                "expected 0 to 1",
                 argument_span(0),
             )
     current().attribute_rest(keys.L2_HIT_RATIO, tuple(ratios.items()))

@@ -157,7 +157,10 @@ def _parse(spec: Any) -> tuple[str, dict[str, str]]:
     if spec.lstrip().startswith("{"):
         import json
 
-        return _parse(json.loads(spec))
+        try:
+            return _parse(json.loads(spec))
+        except json.JSONDecodeError as error:
+            raise TargetError(f"target {spec!r} is no JSON: {error}") from None
     kind, *words = spec.split() or [""]
     options = {}
     for word in words:

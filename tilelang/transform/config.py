@@ -100,8 +100,10 @@ def normalize(configs: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
     """A user's `pass_configs` with members as keys, in the order of the keys' text.
 
     Raises:
-        ConfigError: for an unknown key.
+        ConfigError: for an unknown key, and for a switch that is neither on nor off.
     """
+    if configs is not None and not isinstance(configs, Mapping):
+        raise ConfigError(f"pass_configs is a {type(configs).__name__}, expected a dict")
     out: dict[PassConfigKey, Any] = {}
     for key, value in (configs or {}).items():
         text = str(getattr(key, "value", key))
@@ -113,6 +115,8 @@ def normalize(configs: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
                 f"unknown pass configuration key {text!r}",
                 hint=f"did you mean {near[0]!r}?" if near else None,
             )
+        if isinstance(option({}, member), bool) and not isinstance(value, (bool, int)):
+            raise ConfigError(f"pass configuration {text!r} is {value!r}, expected True or False")
         out[member] = value
     return dict(sorted(out.items(), key=lambda item: item[0].value))
 

@@ -84,6 +84,9 @@ def view_of(value: Any) -> TensorView | None:
     if hasattr(value, "data_ptr"):
         kind, name = _kind_of(value.dtype)
         device = value.device
+        layout = str(getattr(value, "layout", ""))
+        if layout.startswith("torch.sparse") or layout == "torch._mkldnn":
+            return TensorView(0, tuple(value.shape), (), kind, name, layout, False)
         place = device.type if device.index is None else f"{device.type}:{device.index}"
         return TensorView(
             value.data_ptr(),
@@ -237,7 +240,7 @@ class Arguments:
         return float(value)
 
     def _read_bool(self, position: int, value: Any) -> bool:
-        if not hasattr(value, "__bool__") or isinstance(value, str):
+        if value is None or not hasattr(value, "__bool__") or isinstance(value, str):
             raise self._wrong_kind(position, value)
         return bool(value)
 

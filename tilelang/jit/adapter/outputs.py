@@ -5,6 +5,7 @@ Used by the adapters; `plan_outputs` looks at the kernel once, `OutputPlan.call`
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,7 +227,12 @@ def _allocator(args: Sequence[Any]) -> Callable[[tuple[int, ...], dtype], Any]:
         import torch  # the outputs are PyTorch tensors, where it is installed
     except ImportError:
         return _numpy_empty
-    return lambda shape, kind: torch.empty(shape, dtype=kind.as_torch(), device=device)
+    return lambda shape, kind: torch.empty(shape, dtype=_torch_dtype(kind), device=device)
+
+
+@functools.lru_cache(maxsize=64)
+def _torch_dtype(kind: dtype) -> Any:
+    return kind.as_torch()
 
 
 def _numpy_empty(shape: tuple[int, ...], kind: dtype) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tilelang.codegen.host_print import expected_text
 from tilelang.engine.lower import as_prim_func, build, compile_flags, library_source, merged_configs
 from tilelang.engine.param import KernelParam
 from tilelang.engine.runtime import Executable, Module, load_module
@@ -88,6 +89,7 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
             self.host_kernel_source = library_source(func, "").lstrip("\n")
         self.dynamic_symbolic_map = dynamic_symbol_map(func)
         self.executable = self.rt_mod[func.name]
+        self.executable.parameters = [(p.name, expected_text(p)) for p in func.params]
         self.func = self._convert_torch_func(func, self.executable)
 
     def _build(self, func: PrimFunc) -> Module:
