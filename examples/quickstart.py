@@ -18,9 +18,7 @@ import tilelang.language as T
 @tilelang.jit(out_idx=[-1])
 def matmul_relu(M, N, K, block_M, block_N, block_K, dtype="float32"):
     @T.prim_func
-    def kernel(
-        A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), dtype)
-    ):
+    def kernel(A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), dtype)):
         with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), threads=128) as (bx, by):
             A_shared = T.alloc_shared((block_M, block_K), dtype)
             B_shared = T.alloc_shared((block_K, block_N), dtype)
@@ -67,7 +65,9 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
             T.clear(total)
             T.fill(row_max, -T.infinity("float32"))
             last = T.ceildiv((bx + 1) * block_M, block_N)
-            steps = T.min(last, T.ceildiv(seq_len, block_N)) if causal else T.ceildiv(seq_len, block_N)
+            steps = (
+                T.min(last, T.ceildiv(seq_len, block_N)) if causal else T.ceildiv(seq_len, block_N)
+            )
             for k in T.Pipelined(steps, num_stages=2):
                 T.copy(K[bz, by, k * block_N : (k + 1) * block_N, :], K_shared)
                 for i, j in T.Parallel(block_M, block_N):
@@ -117,7 +117,9 @@ def report(name, ours, reference, kernel, run, run_reference, flops, tolerance):
     source = Path(tempfile.gettempdir()) / f"tilelang_quickstart_{name}.c"
     kernel.export_sources(kernel_path=str(source))
     print(f"{name}: relative error {error:.1e} ({'ok' if error < tolerance else 'WRONG'})")
-    print(f"  {flops / seconds * 1e-9:8.1f} GFLOP/s; PyTorch {flops / reference_seconds * 1e-9:.1f}")
+    print(
+        f"  {flops / seconds * 1e-9:8.1f} GFLOP/s; PyTorch {flops / reference_seconds * 1e-9:.1f}"
+    )
     print(f"  generated source: {source}")
     return error < tolerance
 

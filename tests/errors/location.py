@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import warnings
+from collections.abc import Callable
 
+import pytest
+
+from tilelang.engine.lower import lower
 from tilelang.errors import Error, Span
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.func import PrimFunc
+from tilelang.language.builder import Builder
+from tilelang.language.prim_func import trace
 
 
 def assert_located(
@@ -25,3 +35,45 @@ def assert_located(
     for mention in mentions:
         assert mention in text, f"{mention!r} is not in:\n{text}"
     assert "tilelang/" not in text.replace(error.span.file, ""), text
+
+
+def tracing_fails(
+    body: Callable[..., object],
+    kind: type[BaseException],
+    line: str,
+    part: str | None = None,
+    *mentions: str,
+) -> Error:
+    """Trace `body(A, B, V, N)`; it must fail with a located error of that kind.
+
+    A and B are [64, 32] float32, V is [64] float32, N is [64, 32] int32; a body names what it uses.
+    """
+    tensors = {
+        "A": ((64, 32), "float32"), "B": ((64, 32), "float32"),
+        "V": ((64,), "float32"), "N": ((64, 32), "int32"),
+    }  # fmt: skip
+    builder = Builder(body.__name__)
+    arguments = {name: Buffer(name, *tensors[name]) for name in inspect.signature(body).parameters}
+    for buffer in arguments.values():
+        builder.add_parameter(buffer)
+    with pytest.raises(kind) as caught:
+        trace(body, builder, arguments)
+    assert_located(caught.value, line, part, *mentions)
+    assert isinstance(caught.value, Error)
+    return caught.value
+
+
+def lowering_fails(
+    func: PrimFunc,
+    kind: type[BaseException],
+    line: str,
+    part: str | None = None,
+    *mentions: str,
+) -> Error:
+    """Lower `func` for the CPU; it must fail with a located error of that kind."""
+    with warnings.catch_warnings(), pytest.raises(kind) as caught:
+        warnings.simplefilter("ignore")
+        lower(func, "c")
+    assert_located(caught.value, line, part, *mentions)
+    assert isinstance(caught.value, Error)
+    return caught.value

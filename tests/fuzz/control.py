@@ -27,7 +27,7 @@ def statement(k: Kernel) -> None:
         tiles.new_buffer(k)
     elif roll < 0.38 and (found := k.writable(*tiles.ON_CHIP)):
         tiles.overwrite(k, rng.choice(found))
-    elif roll < 0.46 and (found := [s for s in k.writable(*tiles.ON_CHIP) if k.content(s).is_readable]):
+    elif roll < 0.46 and (found := k.changeable(*tiles.ON_CHIP)):
         elements.update(k, rng.choice(found))
     elif roll < 0.52:
         tiles.accumulate_somewhere(k)
@@ -153,4 +153,3 @@ def _while(k: Kernel, name: str, trips: int, count: int) -> None:
     with k.loop(f"while {name} < {trips}:", index, trips):
         k.write(f"{name} += 1")
         statements(k, count, leavable=True)
-

@@ -1,4 +1,4 @@
-"""Loop nests that store elements: T.Parallel, serial and vectorised, with all that they may hold."""
+"""Loop nests that store elements: T.Parallel, serial and vectorised, and all they may hold."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def store_output(k: Kernel, output: Output) -> None:
 
 
 def atomics(k: Kernel, target: Storage) -> None:
-    """Combine into a buffer from all iterations (and, in global memory, all blocks), in no order."""
+    """Combine into a buffer from all iterations (in global memory: of all blocks), in no order."""
     extents = tuple(k.rng.randint(1, 5) for _ in range(k.rng.randint(1, 2)))
     place = k.place(target, parallel=True)
     is_global = target.scope == "global"

@@ -258,12 +258,13 @@ class Expressions:
         roll = self.rng.randrange(5)
         if roll == 0:
             low, high = INTEGERS[kind]
-            inverted = (high - x.high, high - x.low) if kind[0] == "u" else (-x.high - 1, -x.low - 1)
-            return f"(~{a})", Value(kind, max(low, inverted[0]), min(high, inverted[1]))
+            total = high if kind.startswith("u") else -1  # x + ~x
+            ends = max(low, total - x.high), min(high, total - x.low)
+            return f"(~{a})", Value(kind, *ends)
         if roll == 1:
             count = self.rng.randint(0, 3)
             low, high = x.low * 2**count, x.high * 2**count
-            if kind.startswith(("int", "uint")) and (low < INTEGERS[kind][0] or high > INTEGERS[kind][1]):
+            if low < INTEGERS[kind][0] or high > INTEGERS[kind][1]:
                 raise Rejected("the shift overflows")
             return f"({a} << {count})", Value(kind, low, high)
         if roll == 2:
@@ -280,7 +281,7 @@ class Expressions:
             return f"T.min({a}, {b})", v.minimum(x, y)
         if roll == 2 and not kind.startswith("u"):
             return f"T.abs({a})", v.absolute(x)
-        low, high = sorted(self.rng.sample(range(0, 8), 2))
+        low, high = sorted(self.rng.sample(range(8), 2))
         ends = Value(kind, low, low), Value(kind, high, high)
         return f"T.clamp({a}, {low}, {high})", v.minimum(v.maximum(x, ends[0]), ends[1])
 
@@ -333,7 +334,8 @@ class Expressions:
         return f"({a} {self.rng.choice(COMPARISONS)} {b})", Value(kind, 0, 1)
 
     def _logic(self, kind: str, place: Place, depth: int) -> Typed:
-        a, b = self.condition(place, depth), self.condition(place.within(is_conditional=True), depth)
+        a = self.condition(place, depth)
+        b = self.condition(place.within(is_conditional=True), depth)
         forms = (f"({a} and {b})", f"({a} or {b})", f"(not {a})", f"T.all({a}, {b})")
         return self.rng.choice(forms), Value(kind, 0, 1)
 

@@ -18,7 +18,7 @@ from tests.fuzz.tiles import COMMON_KINDS, RARE_KINDS
 from tests.fuzz.values import INTEGERS, PRECISION, Value
 
 BLOCK_VARIABLES = ("bx", "by", "bz")
-LARGEST_GRID = 24
+LARGEST_GRID = 12
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class _Generator:
 
     def _parameter(self, prefix: str, kind: str, role: str, rank: int) -> Storage:
         dims, shape = zip(*(self._extent() for _ in range(rank)))
-        while _count(shape) > 1200:
+        while _count(shape) > 600:
             dims, shape = (*dims[:-1], "3"), (*shape[:-1], 3)
-            if _count(shape) > 1200:
+            if _count(shape) > 600:
                 dims, shape = ("2", *dims[1:]), (2, *shape[1:])
         name = f"{prefix}{len(self.arguments)}"
         storage = Storage(name, kind, shape, "global", name, dims)
@@ -109,7 +109,9 @@ class _Generator:
     def _scalar(self) -> tuple[str, Value]:
         kind = self.rng.choice(("int32", "float32", "int64"))
         name, value = f"p{len(self.arguments)}", self._value(kind)
-        self.arguments[name] = Argument(name, kind, None, value.low, value.high, value.grid or 0, "in")
+        self.arguments[name] = Argument(
+            name, kind, None, value.low, value.high, value.grid or 0, "in"
+        )
         return name, value
 
     # -- launches ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`run.check` in a process of its own, so that a crash or an endless loop is a failure like any other.
+"""`run.check` in a process of its own: a crash or an endless loop is a failure like any other.
 
 The calling process runs no kernel itself: a forked one inherits no threads.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.connection import Connection
 
+import tilelang
 from tests.fuzz.generate import Program, generate
 from tests.fuzz.run import FLAGS, Failure, Modes, check, traced
-
-import tilelang
 from tilelang.env import env
 
 TIME_LIMIT = 60.0  # seconds for one program

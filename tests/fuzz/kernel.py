@@ -1,7 +1,7 @@
 """The kernel being generated: its text so far, the buffers in scope, and what they may hold.
 
-Everything that adds statements works on one `Kernel`. It keeps a program legal: an on-chip buffer is
-read only after it was written whole; in a loop an outer buffer is constant, or only accumulated
+Everything that adds statements works on one `Kernel`. It keeps a program legal: an on-chip buffer
+is read only after it was written whole; in a loop an outer buffer is constant, or only accumulated
 into, or written again before it is read, so that bounds hold for every iteration; a global buffer
 belongs to one block tile by tile, or is combined into by atomics alone.
 """
@@ -139,8 +139,13 @@ class Kernel:
         scopes = scopes or ("shared", "fragment")
         return [
             s for s in self.storages
-            if s.scope in scopes and self.content(s).is_writable and not self.content(s).is_accumulator
+            if s.scope in scopes and self.content(s).is_writable
+            and not self.content(s).is_accumulator
         ]  # fmt: skip
+
+    def changeable(self, *scopes: str) -> list[Storage]:
+        """On-chip buffers of which any part may be read and written."""
+        return [s for s in self.writable(*scopes) if self.content(s).is_readable]
 
     def accumulators(self, *scopes: str) -> list[Storage]:
         """Buffers that may be combined into: readable and writable, or accumulators of a loop."""
@@ -158,9 +163,7 @@ class Kernel:
             (s, self.content(s).value) for s in self.readable()
             if s.root not in roots and s.scope != ("none" if parallel else "fragment")
         ]  # fmt: skip
-        return Place(
-            list(self.indices), loads, list(self.scalars), parallel, self.is_conditional
-        )
+        return Place(list(self.indices), loads, list(self.scalars), parallel, self.is_conditional)
 
     # -- what statements do ------------------------------------------------------------------------
 

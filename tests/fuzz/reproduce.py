@@ -11,7 +11,7 @@ from tests.fuzz.isolate import failure_of
 from tests.fuzz.run import Failure, Modes, check, is_defined
 from tests.fuzz.shrink import shrink
 
-_FOOTER = '''
+_FOOTER = """
 # {message}
 # name, kind, shape, low, high, grid (steps of 2**-grid), role, tolerance
 ARGUMENTS = [
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     from tests.fuzz.reproduce import replay
 
     replay(__file__, seed={seed}, arguments=ARGUMENTS)
-'''
+"""
 
 
 def write(folder: Path, program: Program, failure: Failure) -> Path:

@@ -14,11 +14,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import tests.interpreter as interpreter
 import torch
-from tests.fuzz.generate import Argument, Program
 
+import tests.interpreter as interpreter
 import tilelang
+from tests.fuzz.generate import Argument, Program
 from tilelang.env import env
 from tilelang.ir.func import PrimFunc
 from tilelang.language.script import from_script
@@ -107,8 +107,13 @@ def _copied(inputs: Mapping[str, Any]) -> Arrays:
 def compiled_run(func: PrimFunc, inputs: Mapping[str, Any], modes: Modes) -> Arrays:
     """The arrays after compiling and calling the kernel."""
     arrays = _copied(inputs)
-    with warnings.catch_warnings(), env.scope(
-        TILELANG_DISABLE_CACHE=True, TILELANG_VERIFY=modes.verify, TILELANG_SANITIZE=modes.sanitize
+    with (
+        warnings.catch_warnings(),
+        env.scope(
+            TILELANG_DISABLE_CACHE=True,
+            TILELANG_VERIFY=modes.verify,
+            TILELANG_SANITIZE=modes.sanitize,
+        ),
     ):
         warnings.simplefilter("ignore")
         try:
@@ -129,9 +134,8 @@ def _passed(value: Any) -> Any:
     if value.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
     if value.dtype.kind == "u" and value.dtype.itemsize > 1:
-        signed = {4: (np.int32, torch.uint32), 8: (np.int64, torch.uint64), 2: (np.int16, torch.uint16)}
-        numpy_kind, torch_kind = signed[value.dtype.itemsize]
-        return torch.from_numpy(value.view(numpy_kind)).view(torch_kind)
+        signed = torch.from_numpy(value.view(f"int{8 * value.dtype.itemsize}"))
+        return signed.view(getattr(torch, str(value.dtype)))
     return torch.from_numpy(value)
 
 
@@ -162,9 +166,7 @@ def distance(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     return far
 
 
-def _difference(
-    a: Argument, got: np.ndarray, want: np.ndarray, bad: np.ndarray, what: str
-) -> str:
+def _difference(a: Argument, got: np.ndarray, want: np.ndarray, bad: np.ndarray, what: str) -> str:
     shown = []
     for where in bad[:4]:
         place = tuple(int(i) for i in where)
@@ -175,7 +177,7 @@ def _difference(
     )
 
 
-def check(program: Program, modes: Modes = Modes()) -> None:  # noqa: B008 (frozen)
+def check(program: Program, modes: Modes = Modes()) -> None:
     """Trace, interpret, compile, run and compare.
 
     Raises:

@@ -14,6 +14,8 @@ from dataclasses import replace
 from tests.fuzz.generate import Argument, Program
 
 Fails = Callable[[Program], bool]
+Edit = Callable[[Program, int], "Program | None"]  # at one place; None: there is no such place
+_BLOCKS = (ast.FunctionDef, ast.For, ast.If, ast.While, ast.With)
 
 
 def shrink(program: Program, fails: Fails, rounds: int = 6) -> Program:
@@ -28,7 +30,7 @@ def shrink(program: Program, fails: Fails, rounds: int = 6) -> Program:
     return program
 
 
-def _pass(program: Program, fails: Fails, edit: Callable[[Program, int], Program | None]) -> Program:
+def _pass(program: Program, fails: Fails, edit: Edit) -> Program:
     """Apply `edit` at each place in turn, keeping what still fails."""
     at = 0
     while (candidate := edit(program, at)) is not None:
@@ -46,7 +48,7 @@ def _with_tree(program: Program, tree: ast.Module) -> Program:
 def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:
     """Lists of statements inside the kernel, the innermost first."""
     found = [
-        body for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.For, ast.If, ast.While, ast.With))
+        body for node in ast.walk(tree) if isinstance(node, _BLOCKS)
         for body in (node.body, getattr(node, "orelse", []))
     ]  # fmt: skip
     return reversed(found)
@@ -98,7 +100,7 @@ def _parts(node: ast.AST) -> list[ast.expr]:
         case ast.IfExp():
             return [node.body, node.orelse]
         case ast.Call(func=ast.Attribute(attr=name)) if name not in _KEPT:
-            return [a for a in node.args if not (isinstance(a, ast.Constant) and isinstance(a.value, str))]
+            return [a for a in node.args if not isinstance(getattr(a, "value", None), str)]
         case _:
             return []
 

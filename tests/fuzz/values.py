@@ -66,21 +66,19 @@ def fitted(value: Value, roundings: int = 1) -> Value:
     if value.magnitude > LARGEST[kind]:
         raise Rejected(f"{value} is too large")
     grid = value.grid
-    if grid is not None and grid <= SMALLEST_STEP[kind]:
-        if value.magnitude * 2.0**grid <= 2.0 ** PRECISION[kind]:
-            return value
+    fine_enough = grid is not None and grid <= SMALLEST_STEP[kind]
+    if fine_enough and value.magnitude * 2.0**grid <= 2.0 ** PRECISION[kind]:
+        return value
     slack = roundings * 1.01 * value.magnitude * 2.0 ** -PRECISION[kind] + 1e-7 * roundings
     return Value(kind, value.low - slack, value.high + slack, None, value.error + slack)
 
 
-def _grids(a: Value, b: Value, function: type = max) -> int | None:
+def _grids(a: Value, b: Value) -> int | None:
     return None if a.grid is None or b.grid is None else max(a.grid, b.grid)
 
 
 def add(a: Value, b: Value) -> Value:
-    return fitted(
-        Value(a.kind, a.low + b.low, a.high + b.high, _grids(a, b), a.error + b.error)
-    )
+    return fitted(Value(a.kind, a.low + b.low, a.high + b.high, _grids(a, b), a.error + b.error))
 
 
 def negate(a: Value) -> Value:

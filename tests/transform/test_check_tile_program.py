@@ -223,19 +223,20 @@ def test_indices_that_a_condition_guards_are_fine() -> None:
 
 
 def test_sizes_that_no_argument_has() -> None:
-    m = T.dynamic("m")
+    m = T.dynamic("m")  # made
 
     @T.prim_func
     def k(B: T.Tensor((8,), F)):
-        with T.Kernel(T.ceildiv(m, 8)):  # here
+        with T.Kernel(T.ceildiv(m, 8)):  # used
             for i in T.Parallel(8):
                 B[i] = 0.0
 
     error = failure(k)
     assert "`m`" in error.message
-    assert error.span is not None and error.span.line == line_of(
-        test_sizes_that_no_argument_has, "# here"
-    )
+    place = test_sizes_that_no_argument_has
+    assert error.span is not None and error.span.line == line_of(place, "# made")
+    (used,) = error.notes
+    assert used.span is not None and used.span.line == line_of(place, "# used")
 
 
 def test_division_by_what_is_always_zero() -> None:

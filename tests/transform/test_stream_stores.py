@@ -1,4 +1,4 @@
-"""Large outputs are written past the caches: same values, only where the size and the loop allow it."""
+"""Large outputs are written past the caches: same values, only where size and loop allow it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def scaled(rows, columns, block, dtype):
     return tilelang.compile(kernel, target="c")
 
 
-@pytest.mark.parametrize(("columns", "dtype"), [(4096, "float32"), (4001, "float32"), (8192, "float16")])
+@pytest.mark.parametrize(
+    ("columns", "dtype"), [(4096, "float32"), (4001, "float32"), (8192, "float16")]
+)
 def test_large_outputs_are_streamed_and_right(columns, dtype):
     rows = STREAMED_BYTES // (columns * T.dtype(dtype).itemsize) + 3
     kernel = scaled(rows, columns, 1000, dtype)
@@ -66,3 +68,25 @@ def test_strided_stores_are_not_streamed():
                 Y[i, bx] = X[bx, i]
 
     assert "tl_stream_store" not in tilelang.compile(transposed, target="c").get_kernel_source()
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_the_row_may_be_a_name_bound_in_the_loop(moving):
+    rows, columns = STREAMED_BYTES // (4096 * 4) + 1, 4096
+    half = columns // 2 if moving else columns
+
+    @T.prim_func
+    def named_row(X: T.Tensor((rows, columns), "float32"), Y: T.Tensor((rows, columns), "float32")):
+        with T.Kernel(rows) as bx:
+            for j in T.Parallel(columns):
+                row = (bx + 5 + j // half) % rows
+                Y[row, j] = X[bx, j]
+
+    kernel = tilelang.compile(named_row, target="c")
+    assert ("tl_stream_store" in kernel.get_kernel_source()) is not moving
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    y = np.full_like(x, np.nan)
+    kernel(x, y)
+    expected = np.roll(x, 5, axis=0)
+    expected[:, half:] = np.roll(x, 6, axis=0)[:, half:]
+    np.testing.assert_array_equal(y, expected)

@@ -23,6 +23,7 @@ ARENA_BYTES = "arena_bytes"  # int: scratch memory of one block (transform/plan_
 
 # Allocate
 INIT = "init"  # Expr: constant initial value of a local.var
+ARRIVE_COUNTS = "arrive_counts"  # tuple[int, ...]: arrivals that complete each barrier
 REDUCER = "reducer"  # tuple[str, str]: operation, replication of a T.alloc_reducer
 LAYOUT = "layout"  # Layout: physical place of each element
 ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratch memory

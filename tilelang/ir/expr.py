@@ -564,6 +564,9 @@ def as_expr(value: Any) -> Expr:
 def constant(value: Number, kind: dtype | str) -> Expr:
     """The constant `value` of dtype `kind` (broadcast when `kind` has lanes).
 
+    Floats narrower than float32 are rounded here, so that reading one back in a wider type gives
+    what a variable of `kind` would hold; wider ones keep the decimal that the user wrote.
+
     Raises:
         ArgumentError: when an integer `kind` cannot hold `value`.
     """
@@ -571,7 +574,8 @@ def constant(value: Number, kind: dtype | str) -> Expr:
     element = kind.element
     imm: Expr
     if element.is_float:
-        imm = FloatImm(float(value), element)
+        number = float(value)
+        imm = FloatImm(_round_float(number, element) if element.bits < 32 else number, element)
     elif element.is_bool:
         imm = IntImm(int(bool(value)), element)
     else:
@@ -703,6 +707,8 @@ def _round_float(value: float, kind: dtype) -> float:
     if kind in ("float32", "float16"):
         with numpy.errstate(over="ignore"):
             return float(numpy.dtype(str(kind)).type(value))
+    if kind.bits <= 8:  # conversions to these saturate
+        value = min(max(value, -float(kind.max_value())), float(kind.max_value()))
     return float(numpy.array(value).astype(kind.as_numpy()).astype(numpy.float64))
 
 

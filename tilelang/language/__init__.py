@@ -116,8 +116,8 @@ from tilelang.language.im2col import (
     im2col,
 )
 from tilelang.language.kernel import (
-    CUDASourceCodeKernel,
     ClusterKernel,
+    CUDASourceCodeKernel,
     Kernel,
     KernelLaunchFrame,
     get_block_binding,
@@ -407,7 +407,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Operations and plans of particular devices, loaded on first use; anything else is unknown."""
+        """Operations and plans of particular devices, loaded on first use; all else is unknown."""
         from importlib import import_module
 
         device = import_module("tilelang.language.device")

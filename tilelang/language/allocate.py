@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, ScopeError, ShapeError, caller_span
+from tilelang.ir.annotation import ARRIVE_COUNTS
 from tilelang.ir.buffer import (
     FRAGMENT,
     GLOBAL,
@@ -152,7 +153,7 @@ def _barriers(function: str, arrive_count: Any, scope: str) -> Buffer:
         raise ArgumentError(
             f"{function}: arrive_count is {arrive_count!r}, expected positive integers"
         )
-    return _allocate(function, (len(counts),), "uint64", scope, (("arrive_counts", counts),))
+    return _allocate(function, (len(counts),), "uint64", scope, ((ARRIVE_COUNTS, counts),))
 
 
 def alloc_tmem(shape: Any, dtype: Any) -> Buffer:

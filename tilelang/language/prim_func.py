@@ -117,7 +117,9 @@ def _call(
         if span is None:
             raise
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArithmeticFault
-        raise kind(str(error), span) from None
+        stores = "'Buffer' object does not support item assignment" in str(error)
+        hint = "decorate the function that stores with @T.macro" if stores else None
+        raise kind(str(error), span, hint=hint) from None
 
 
 def _position(params: list[Any], buffer: Buffer) -> int:

@@ -142,7 +142,7 @@ class _Checker(Mutator):
             return result
         access, where = StringImm(to_text(load)), StringImm(self._where(load))
         for index, count in self._flags_of(load.buffer, indices, shadow):
-            check = shadow.call("tl_check_written", index, count, access, where)
+            check = shadow.call("tl_check_written", index, count, index // count, access, where)
             result = logical_and(result, check)
         return result
 

@@ -87,8 +87,10 @@ class _Stream(Mutator):
     def mutate_For(self, node: For) -> Stmt:
         if node.kind is LoopKind.VECTORIZED and not node.annotations:
             binds, store = _single_store(node.body)
-            if store is not None and store.buffer in self.outputs and _is_dense(store, node.var):
-                return _streamed(node, binds, store)
+            if store is not None and store.buffer in self.outputs:
+                place = _place(binds, store)
+                if _is_dense(place, node.var):
+                    return _streamed(node, binds, store, place)
         return self.mutate_children(node)
 
 
@@ -102,64 +104,57 @@ def _single_store(body: Stmt) -> tuple[list[Bind], BufferStore | None]:
     return binds, last
 
 
-def _is_dense(store: BufferStore, var: Var) -> bool:
-    """Whether iterations over `var` store neighbours, in order."""
-    *outer, last = store.indices
+def _place(binds: list[Bind], store: BufferStore) -> BufferLoad:
+    """The element stored to, said without the names bound in the loop body."""
+    values: dict[Var, Expr] = {}
+    for bind in binds:
+        values[bind.var] = substitute(bind.value, values)
+    return BufferLoad(store.buffer, tuple(substitute(index, values) for index in store.indices))
+
+
+def _is_dense(place: BufferLoad, var: Var) -> bool:
+    """Whether iterations over `var` reach neighbours, in order."""
+    *outer, last = place.indices
     if any(var in used_vars(index) for index in outer):
         return False
     step = sub(substitute(last, {var: var + 1}), last)
     return const_value(Facts().simplify(step)) == 1
 
 
-def _streamed(node: For, binds: list[Bind], store: BufferStore) -> Stmt:
+def _streamed(node: For, binds: list[Bind], store: BufferStore, place: BufferLoad) -> Stmt:
     """The loop cut into chunks of constant length, and a plain loop over what is left."""
     kind = store.buffer.dtype
     length = CHUNK_BYTES // kind.itemsize
     line = Buffer("line", (length,), kind, LOCAL, span=node.span)
     chunk, lane = Var("chunk", node.var.dtype), Var(node.var.name, node.var.dtype)
     first = node.start + chunk * length
-
-    def at(position: Expr) -> list[Stmt]:
-        fresh = {b.var: Var(b.var.name, b.var.dtype) for b in binds}
-        values = {node.var: position, **fresh}
-        return [replace(b, var=fresh[b.var], value=substitute(b.value, values)) for b in binds] + [
-            replace(
-                store,
-                buffer=line,
-                indices=(as_expr(lane),),
-                value=substitute(store.value, values),
-            )
-        ]
-
+    staged = replace(store, buffer=line, indices=(lane,))
+    body = _at(binds, staged, node.var, first + lane)
     fill = For(
-        lane,
-        as_expr(0),
-        as_expr(length),
-        LoopKind.VECTORIZED,
-        seq(at(first + lane)),
-        span=node.span,
-    )
-    place = BufferLoad(store.buffer, tuple(substitute(i, {node.var: first}) for i in store.indices))
+        lane, as_expr(0), as_expr(length), LoopKind.VECTORIZED, seq(body), span=node.span
+    )  # fmt: skip
+    target, source = _address(substitute(place, {node.var: first})), _address(line.load(0))
     move = Evaluate(
-        call(
-            "tl_stream_store", _address(place), _address(line.load(0)), CHUNK_BYTES, dtype="handle"
-        ),
-        span=store.span,
+        call("tl_stream_store", target, source, CHUNK_BYTES, dtype="handle"), span=store.span
     )
     count = floordiv(node.extent, length)
-    chunks = For(
-        chunk,
-        as_expr(0),
-        count,
-        LoopKind.SERIAL,
-        seq([Allocate(line, span=node.span), fill, move]),
-        span=node.span,
-    )
+    steps = seq([Allocate(line, span=node.span), fill, move])
+    chunks = For(chunk, as_expr(0), count, LoopKind.SERIAL, steps, span=node.span)
     rest = node.start + count * length
     left = extent_of(Facts().simplify(node.extent - count * length))
     if left == 0:
         return chunks
     return seq([chunks, replace(node, start=rest, extent=as_expr(left))])
+
+
+def _at(binds: list[Bind], store: BufferStore, var: Var, position: Expr) -> list[Stmt]:
+    """A loop body's bindings, renamed, and its store, with the values they have at `position`."""
+    fresh = {b.var: Var(b.var.name, b.var.dtype) for b in binds}
+    values = {var: position, **fresh}
+    return [
+        *(replace(b, var=fresh[b.var], value=substitute(b.value, values)) for b in binds),
+        replace(store, value=substitute(store.value, values)),
+    ]
 
 
 def _address(place: Expr) -> Call:

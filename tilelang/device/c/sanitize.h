@@ -16,8 +16,10 @@ TL_FAULT_COLD int tl_report_index(tl_fault *fault, int64_t index, int64_t extent
   return 0;
 }
 
-TL_FAULT_COLD int tl_report_unwritten(tl_fault *fault, const char *access, const char *where) {
-  tl_fault_raise(fault, "%s: %s is read before anything has been written there", where, access);
+TL_FAULT_COLD int tl_report_unwritten(tl_fault *fault, int64_t element, const char *access,
+                                      const char *where) {
+  tl_fault_raise(fault, "%s: %s is read before anything has been written there (element %lld)",
+                 where, access, (long long)element);
   return 0;
 }
 
@@ -28,12 +30,12 @@ TL_CHECK int tl_check_index(tl_fault *fault, int64_t index, int64_t extent, int 
   return tl_report_index(fault, index, extent, axis, access, where);
 }
 
-/* `count` shadow bytes are all set. */
-TL_CHECK int tl_check_written(tl_fault *fault, const void *shadow, int64_t count,
+/* `count` shadow bytes are all set; they are those of element number `element` of the buffer. */
+TL_CHECK int tl_check_written(tl_fault *fault, const void *shadow, int64_t count, int64_t element,
                               const char *access, const char *where) {
   int written = 1;
   for (int64_t i = 0; i < count; i++) written &= ((const uint8_t *)shadow)[i];
-  return written ? 1 : tl_report_unwritten(fault, access, where);
+  return written ? 1 : tl_report_unwritten(fault, element, access, where);
 }
 
 TL_CHECK void tl_mark_written(void *shadow, int64_t count) { memset(shadow, 1, (size_t)count); }

@@ -50,10 +50,10 @@ TL_INLINE uint32_t tl_tanh_approx_f16x2(uint32_t x) {
  * least-maximum-relative-error fit of 2^f. */
 TL_INLINE float tl_exp2_polynomial_f32(float x) {
   const float shifted = __fadd_rn(x, 12582912.0f), f = __fsub_rn(x, __fsub_rn(shifted, 12582912.0f));
-  float p = TL_EXP2_C3;
-  p = __fmaf_rn(p, f, TL_EXP2_C2);
-  p = __fmaf_rn(p, f, TL_EXP2_C1);
-  p = __fmaf_rn(p, f, TL_EXP2_C0);
+  float p = 0x1.c3f760p-5f;
+  p = __fmaf_rn(p, f, 0x1.f0de1ap-3f);
+  p = __fmaf_rn(p, f, 0x1.62f31ap-1f);
+  p = __fmaf_rn(p, f, 0x1.fff692p-1f);
   return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
 }
 

@@ -1,14 +1,14 @@
-"""What all adapters share: which parameters are outputs, and PyTorch's stream and device."""
+"""What all adapters share: which parameters are outputs, texts, PyTorch's stream and device."""
 
 from __future__ import annotations
 
-import abc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilelang.engine.param import KernelParam
 from tilelang.errors import ArgumentError, ArgumentTypeError
+from tilelang.ir.func import IRModule, PrimFunc
 
 
 def legalize_result_idx(result_idx: Any, num_params: int) -> list[int]:
@@ -41,10 +41,19 @@ class _ResultIndexError(ArgumentTypeError, ValueError):
     """An out_idx of the wrong type."""
 
 
-class BaseKernelAdapter(abc.ABC):
-    """Makes a compiled kernel callable. `func` is what users call."""
+class BaseKernelAdapter:
+    """Makes a compiled kernel callable.
+
+    Attributes:
+        func: what users call.
+        ir_module: the traced function as a module.
+        host_kernel_source, device_kernel_source: text that calls the kernel, and of the kernel.
+    """
 
     func: Callable[..., Any]
+    ir_module: IRModule | None = None
+    host_kernel_source: str | None = None
+    device_kernel_source: str | None = None
 
     def __init__(self, mod: Any, params: list[KernelParam], result_idx: Any) -> None:
         self.mod = mod
@@ -75,9 +84,25 @@ class BaseKernelAdapter(abc.ABC):
 
         return current_device
 
-    @abc.abstractmethod
+    @property
+    def prim_func(self) -> PrimFunc:
+        """The traced function."""
+        assert self.ir_module is not None, "adapters keep the module they are made for"
+        return next(iter(self.ir_module.functions.values()))
+
+    def get_host_source(self) -> str:
+        """Text that calls the kernel."""
+        return self.host_kernel_source or ""
+
+    def get_device_source(self) -> str:
+        """Text of the kernel."""
+        return self.device_kernel_source or ""
+
     def get_kernel_source(self, kernel_only: bool = False) -> str:
-        """Text of the kernel, with the host text behind it unless `kernel_only`."""
+        """Text of the kernel, followed by a blank line and the host text unless `kernel_only`."""
+        if kernel_only:
+            return self.get_device_source()
+        return f"{self.get_device_source()}\n\n{self.get_host_source()}"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.func(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""Outputs that a call allocates: their shapes from the other arguments, their library from the inputs.
+"""Outputs that a call allocates: shapes from the other arguments, PyTorch or NumPy as the inputs.
 
-Used by the adapters; `plan_outputs` looks at the kernel once, `OutputPlan.call` runs at every call.
+Used by the adapters: `OutputPlan` looks at the kernel once, its `allocate` runs at every call.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tilelang.ir.expr import Expr, Var, as_expr
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.visitor import used_vars
 
-SymbolSource = tuple[int, int, int]  # kind (0 shape, 1 stride, 2 scalar), parameter, axis (-1 for scalars)
+# Kind (0 shape, 1 stride, 2 scalar), parameter, axis (-1 for scalars).
+SymbolSource = tuple[int, int, int]
 
 
 def dynamic_symbol_map(func: PrimFunc) -> dict[Var, SymbolSource]:
-    """Where the value of each symbol stands in the arguments; scalars first, then shapes, then strides.
+    """Where the value of each symbol stands in the arguments: scalars, then shapes, then strides.
 
     Only symbols that stand alone as a scalar parameter, an extent or a stride are listed.
     """
@@ -76,19 +77,23 @@ class OutputPlan:
     def _output(self, position: int) -> Buffer:
         parameter = self.func.params[position]
         if not isinstance(parameter, Buffer):
-            raise ArgumentError(f"out_idx: parameter {position} `{parameter.name}` of `{self.func.name}` is no tensor")
+            raise ArgumentError(
+                f"out_idx: parameter {position} `{parameter.name}` of `{self.func.name}` "
+                "is no tensor"
+            )
         for extent in parameter.shape:
             for var in used_vars(as_expr(extent)):
                 if var not in self.symbols:
                     raise LanguageError(
-                        f"the shape of output `{parameter.name}` needs `{var.name}`, which no argument gives",
+                        f"the shape of output `{parameter.name}` needs `{var.name}`, "
+                        "which no argument gives",
                         parameter.span,
                         hint=f"give some argument a dimension, stride or scalar `{var.name}`",
                     )
         return parameter
 
     def allocate(self, args: Sequence[Any]) -> list[Any]:
-        """Fresh outputs for these inputs: PyTorch tensors, or NumPy arrays when all tensors are NumPy's.
+        """Fresh outputs for these inputs: PyTorch tensors, or NumPy arrays when all inputs are.
 
         Raises:
             ArgumentError: for an output with a dimension of 0 or less, or an input that does not
@@ -103,7 +108,9 @@ class OutputPlan:
             outputs.append(make(shape, buffer.dtype))
         return outputs
 
-    def _shape(self, buffer: Buffer, args: Sequence[Any], values: dict[Var, int]) -> tuple[int, ...]:
+    def _shape(
+        self, buffer: Buffer, args: Sequence[Any], values: dict[Var, int]
+    ) -> tuple[int, ...]:
         if not values:
             for var, source in self.symbols.items():
                 if args[source.argument] is not None:
@@ -123,7 +130,8 @@ class OutputPlan:
         value = Fraction(found - offset, factor) if factor else Fraction(1, 2)
         if value.denominator != 1 and source.unit is None:
             raise ArgumentError(
-                f"{self._where(source)}: no `{var.name}` gives it {found} elements along axis {source.axis}"
+                f"{self._where(source)}: no `{var.name}` gives it {found} elements "
+                f"along axis {source.axis}"
             )
         return math.floor(value)
 
@@ -151,13 +159,15 @@ class OutputPlan:
         return ArgumentTypeError(f"{self._where(source)}: expected {expected}, got {came}")
 
     def _where(self, source: InputSource) -> str:
-        position = self.input_positions[source.argument]
-        return f"{self.func.name}(): argument {source.argument + 1} `{self.func.params[position].name}`"
+        parameter = self.func.params[self.input_positions[source.argument]]
+        return f"{self.func.name}(): argument {source.argument + 1} `{parameter.name}`"
 
 
 def _input_symbols(func: PrimFunc, inputs: Sequence[int]) -> dict[Var, InputSource]:
-    """Where the inputs give each symbol: scalars first, then extents, then strides; what stands alone
-    before what has to be solved for."""
+    """Where the inputs give each symbol: scalars first, then extents, then strides.
+
+    What stands alone comes before what has to be solved for.
+    """
     found: dict[Var, InputSource] = {}
     for k, position in enumerate(inputs):
         parameter = func.params[position]
@@ -168,7 +178,9 @@ def _input_symbols(func: PrimFunc, inputs: Sequence[int]) -> dict[Var, InputSour
         for kind in (0, 1)
         for k, position in enumerate(inputs)
         if isinstance(parameter := func.params[position], Buffer)
-        for axis, extent in enumerate(parameter.shape if kind == 0 else parameter.declared_strides or ())
+        for axis, extent in enumerate(
+            parameter.shape if kind == 0 else parameter.declared_strides or ()
+        )
     ]
     for kind, k, axis, extent, buffer in places:
         if isinstance(extent, Var):
@@ -196,7 +208,10 @@ def _extent_value(extent: Extent, values: Mapping[Var, int]) -> int:
 
 def _check_extents(buffer: Buffer, extents: Sequence[int]) -> None:
     if any(e <= 0 for e in extents):
-        raise ArgumentError(f"output `{buffer.name}` would have shape {list(extents)}; every dimension must be positive")
+        raise ArgumentError(
+            f"output `{buffer.name}` would have shape {list(extents)}; "
+            "every dimension must be positive"
+        )
 
 
 def _static_shape(buffer: Buffer) -> tuple[int, ...] | None:

@@ -32,8 +32,7 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
 
     Attributes:
         target: what the kernel was compiled for.
-        ir_module: the traced function as a module.
-        host_kernel_source, device_kernel_source: text of the entry point and of the kernel.
+        host_kernel_source: text of the entry point: argument checks and the call of the kernel.
         executable: the callable entry point.
         dynamic_symbolic_map: symbol -> (0 shape, 1 stride or 2 scalar; parameter; axis).
         func: what users call.
@@ -44,9 +43,6 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
     """
 
     target: str | Target = "cuda"
-    ir_module: IRModule | None = None
-    host_kernel_source: str | None = None
-    device_kernel_source: str | None = None
     executable: Executable | None = None
     pass_configs: dict[str, Any] | None = None
     host_mod: IRModule | None = None
@@ -150,28 +146,8 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
             host_kernel_source, device_kernel_source, verbose, pass_configs, compile_flags,
         )  # fmt: skip
 
-    def get_host_source(self) -> str:
-        """Text of the entry point: argument checks and the call of the kernel."""
-        return self.host_kernel_source or ""
-
-    def get_device_source(self) -> str:
-        """Text of the kernel."""
-        return self.device_kernel_source or ""
-
-    def get_kernel_source(self, kernel_only: bool = False) -> str:
-        """Text of the kernel, followed by a blank line and the host text unless `kernel_only`."""
-        if kernel_only:
-            return self.get_device_source()
-        return f"{self.get_device_source()}\n\n{self.get_host_source()}"
-
     @property
     def library_path(self) -> Path:
         """The shared object."""
         assert self.rt_mod is not None
         return self.rt_mod.library
-
-    @property
-    def prim_func(self) -> PrimFunc:
-        """The traced function."""
-        assert self.ir_module is not None
-        return next(iter(self.ir_module.functions.values()))

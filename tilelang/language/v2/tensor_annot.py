@@ -193,27 +193,6 @@ class TensorAnnot(BufferAnnot):
     def is_contiguous(self) -> bool:
         return self.shape is not None and self.strides is None
 
-    def __call__(
-        self,
-        shape: Any,
-        dtype: Any = "float32",
-        data: Any = None,
-        strides: Any = None,
-        elem_offset: Any = None,
-        scope: str | None = None,
-        align: int = 0,
-        offset_factor: int = 0,
-        buffer_type: str = "",
-        axis_separators: Any = None,
-    ) -> IRBuffer:
-        return super().__call__(
-            shape, dtype, data, strides, elem_offset, scope,
-            align, offset_factor, buffer_type, axis_separators,
-        )  # fmt: skip
-
-    def promote(self) -> TIRAnnot | None:
-        return super().promote()
-
 
 class StridedTensorAnnot(BufferAnnot):
     """A tensor in global memory with strides of its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilelang.ir.expr import Expr, is_const
+from tilelang.ir.expr import Expr, is_const, logical_and
 from tilelang.ir.stmt import Stmt
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.clip import Interval, Names, all_full, meet
@@ -42,17 +42,18 @@ class LoopCopy(Instruction):
         dst = [names.bind_interval("dst", i) for i in op.destination_intervals(ctx)]
         existing = [meet(s, d) for s, d in zip(src, dst)]
         is_there = op.source_is_there(ctx)
+        surely_there = is_const(is_there, True)
         fast = _move(op, [(i.low if i.is_whole else 0, i.extent) for i in existing])
-        if is_const(is_there) and all(i.is_whole for i in existing):
+        if surely_there and all(i.is_whole for i in existing):
             body = fast
         else:
             inner = [names.bind_interval("at", i) for i in existing]
             edge = _move(op, [(i.low, i.count) for i in inner])
-            reads_everything = is_const(is_there) and all(i.is_whole for i in src)
+            reads_everything = surely_there and all(i.is_whole for i in src)
             fill = None if reads_everything else _fill(op, ctx, dst)
             slow = together(fill, when(is_there, edge))
             complete = all_full([*src, *dst])
-            body = when(complete if is_const(is_there) else complete & is_there, fast, slow)
+            body = when(logical_and(complete, is_there), fast, slow)
         body = when(op.destination_is_there(ctx), body)
         return in_range(together(*names.stmts, body))
 

@@ -54,7 +54,9 @@ class TransposeLoops(Instruction):
 def _is_whole(ctx: LowerContext, op: Transpose) -> bool:
     axes = range(len(op.src.ranges))
     intervals = region_intervals(ctx, op.src, axes, op.src.extents)
-    return all(i.is_whole for i in intervals) and is_const(fixed_axes_inside(ctx, op.src, axes))
+    return all(i.is_whole for i in intervals) and is_const(
+        fixed_axes_inside(ctx, op.src, axes), True
+    )
 
 
 def _exists(ctx: LowerContext, op: Transpose, offsets: tuple[Expr, ...]) -> Expr:

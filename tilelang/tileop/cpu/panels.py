@@ -157,7 +157,7 @@ class PanelPack(Instruction):
         direct = (
             all(_starts_inside(i) for i in intervals)
             and (pads_with_zero or all(i.is_whole for i in intervals))
-            and is_const(op.source_is_there(ctx))
+            and is_const(op.source_is_there(ctx), True)
             and is_packable(op.src) is None
         )
         return in_range(self._direct(op, ctx, panels) if direct else self._staged(op, ctx, panels))
