@@ -221,7 +221,7 @@ def test_slices_and_global_operands():
             T.reduce_max(s[:, 2:5], columns[:, 1:2], dim=1)
             for i in T.Parallel(6):
                 Z[1, i] = columns[i, 1]
-            T.reduce_min(A[2, 0:6, 0:8], Z[2, 0:8], dim=0)
+            T.reduce_min(A[2, 0:6, 0:8], Z[2:3, 0:8], dim=1)
 
     a, z = random((4, 6, 8)), np.zeros((3, 8), np.float32)
     run(kernel, a, z)

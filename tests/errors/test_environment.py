@@ -321,8 +321,9 @@ if sys.argv[1] == "die":
         original(path, content)
     entry._write_file = write
 if sys.argv[1] == "drop":  # the superuser may write everywhere
+    # imports all there is
     with tilelang.env.scope(TILELANG_CACHE_DIR=os.environ["TILELANG_CACHE_DIR"] + "-other"):
-        tilelang.compile(triple, target="c", execution_backend="cython")(np.zeros(8, np.float32))  # imports all there is
+        tilelang.compile(triple, target="c", execution_backend="cython")(np.zeros(8, np.float32))
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(54321); os.setuid(54321)
     tilelang.jit.compile.__globals__["clear_memory"]()
@@ -417,16 +418,6 @@ def gather(A: T.Tensor((8,), F), at: T.Tensor((1,), "int32")):
         S = T.alloc_shared((8,), F)
         T.copy(A, S)
         A[0] = S[at[0]]  # gather
-
-
-@T.prim_func
-def half_filled(A: T.Tensor((8,), F), at: T.Tensor((1,), "int32")):
-    with T.Kernel(1):
-        L = T.alloc_fragment((8,), F)
-        for i in T.Parallel(at[0]):
-            L[i] = A[i]
-        for i in T.Parallel(8):
-            A[i] = L[i] + 1.0  # read
 
 
 @T.prim_func

@@ -387,7 +387,7 @@ def _sync_grid(A, S, L):
         (_barrier_wait, "T.barrier_wait(", "the target `c` has no memory barriers"),
         (_mbarrier_arrive, "T.mbarrier_arrive(S)", "the target `c` has no memory barriers"),
         (_cluster_sync, "T.cluster_sync()", "cluster_sync: the target `c` has no block clusters"),
-        (_block_rank, "T.evaluate(T.block_rank_in_cluster())", "the target `c` has no block clusters"),
+        (_block_rank, "T.evaluate(T.block_", "the target `c` has no block clusters"),
         (_wait_wgmma, "T.wait_wgmma(0)", "the target `c` has no warp-group matrix unit"),
         (_ldmatrix, "T.ptx_ldmatrix(S)", "ptx_ldmatrix: the target `c` has no warp matrix unit"),
         (_mma, "T.ptx_mma(1)", "ptx_mma: the target `c` has no warp matrix unit"),

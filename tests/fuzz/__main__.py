@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.fuzz.generate import Program, generate
 from tests.fuzz.isolate import failure_of, load_compiler
 from tests.fuzz.reproduce import shrunk, write
 from tests.fuzz.run import FLAGS, Failure, Modes
+
+
+FOLDER = Path(tempfile.gettempdir()) / "tilelang-fuzz"
 
 
 def main() -> int:
@@ -25,7 +29,7 @@ def main() -> int:
     parser.add_argument("--no-shrink", action="store_true", help="leave failures as they are")
     parser.add_argument("--show", action="store_true", help="print the programs, run nothing")
     parser.add_argument("--flags", default=FLAGS, help="flags of the C compiler")
-    parser.add_argument("--out", type=Path, default=Path("fuzz-failures"), help="reproducers")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where reproducers go")
     given = parser.parse_args()
     modes = Modes(given.flags, sanitize=given.sanitize)
     if not given.show:

@@ -29,8 +29,10 @@ def statement(k: Kernel) -> None:
         tiles.overwrite(k, rng.choice(found))
     elif roll < 0.46 and (found := k.changeable(*tiles.ON_CHIP)):
         elements.update(k, rng.choice(found))
-    elif roll < 0.52:
+    elif roll < 0.51:
         tiles.accumulate_somewhere(k)
+    elif roll < 0.53 and (found := k.changeable("shared", "local")):
+        elements.store_vector(k, rng.choice(found))
     elif roll < 0.57:
         tiles.gemm(k)
     elif roll < 0.66:
@@ -103,7 +105,7 @@ def atomic(k: Kernel) -> None:
 
 def branch(k: Kernel) -> None:
     """`if`, and perhaps `else`, on a condition that all threads share."""
-    condition = k.expressions.condition(k.place())
+    condition = quantified(k) or k.expressions.condition(k.place())
     before = dict(k.contents)
     with k.branch(f"if {condition}:"):
         statements(k, k.rng.randint(1, 3))
@@ -112,6 +114,19 @@ def branch(k: Kernel) -> None:
         with k.branch("else:"):
             statements(k, k.rng.randint(1, 2))
         k.contents = merged(after, k.contents)
+
+
+def quantified(k: Kernel) -> str | None:
+    """Sometimes: whether any or all elements of a row hold."""
+    found = [s for s in k.readable("shared") if s.kind in ("int32", "bool", "uint8", "int8")]
+    if not found or k.rng.random() < 0.7:
+        return None
+    storage = k.rng.choice(found)
+    *outer, last = storage.shape
+    start = k.rng.randrange(last)
+    row = "".join(f"{k.rng.randrange(n)}, " for n in outer)
+    part = f"{storage.name}[{row}{start}:{k.rng.randint(start + 1, last)}]"
+    return f"T.{k.rng.choice(('any_of', 'all_of'))}({part})"
 
 
 def leave_loop(k: Kernel) -> None:

@@ -118,6 +118,36 @@ def update(k: Kernel, storage: Storage) -> None:
     k.set_part(storage, value)
 
 
+def store_vector(k: Kernel, storage: Storage) -> None:
+    """A slice of a row, from a slice as long of another buffer or from one value."""
+    *outer, last = storage.shape
+    width = k.rng.randint(1, last)
+    sources = [
+        s for s in k.readable("shared", "local")
+        if s.root != storage.root and s.kind == storage.kind and s.shape[-1] >= width
+    ]  # fmt: skip
+    target = _row_slice(k, storage, width)
+    if not sources:
+        text, value = k.expressions.constant(storage.kind)
+    else:
+        source = k.rng.choice(sources)
+        text, value = _row_slice(k, source, width), k.content(source).value
+        other, factor = k.expressions.constant(storage.kind)
+        try:
+            value, text = v.add(value, factor), f"{text} + {other}"
+        except Rejected:
+            pass
+    k.write(f"{target} = {text}")
+    k.set_part(storage, value)
+
+
+def _row_slice(k: Kernel, storage: Storage, width: int) -> str:
+    *outer, last = storage.shape
+    start = k.rng.randint(0, last - width)
+    row = "".join(f"{k.rng.randrange(n)}, " for n in outer)
+    return f"{storage.name}[{row}{start}:{start + width}]"
+
+
 def accumulate(k: Kernel, storage: Storage) -> None:
     """Combine something into elements, perhaps several times each."""
     parallel = storage.scope not in ("local", "var")

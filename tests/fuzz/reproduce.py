@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 
 def write(folder: Path, program: Program, failure: Failure) -> Path:
-    """A runnable file: `python -m` it, or run it from the repository's root."""
+    """A runnable file: `PYTHONPATH=. python FILE` in the repository's root."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"fuzz_{program.seed}_{failure.stage}.py"
     arguments = "\n".join(f"    {astuple(a)!r}," for a in program.arguments)

@@ -13,8 +13,8 @@ from tilelang.tileop import clip
 from tilelang.tileop.cpu import reduce
 
 CHUNK = 10
-CHUNKS = 20  # programs 0 .. CHUNK * CHUNKS - 1
-CHECKED_CHUNKS = 3  # of them once more with run-time checks
+CHUNKS = 16  # programs 0 .. CHUNK * CHUNKS - 1
+CHECKED_CHUNKS = 2  # of them once more with run-time checks
 
 
 def failures(seeds: range, modes: Modes) -> list[str]:

@@ -16,7 +16,7 @@ from tilelang.errors import Error
 from tilelang.ir import expr as ir
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED, SHARED_DYN, VAR, Buffer
 from tilelang.ir.dtype import dtype
-from tilelang.ir.expr import Expr, FloatImm, IntImm, Var
+from tilelang.ir.expr import Expr, IntImm, Var, constant
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import (
     Allocate,
@@ -75,7 +75,7 @@ def constants(draw: st.DrawFn, kind: dtype) -> Expr:
         small = st.integers(max(low, -3), min(high, 9))
         return IntImm(draw(small | st.integers(low, high)), kind)
     number = st.sampled_from([0.0, -0.0, 1.0, 0.5, -2.5, 0.1, float("inf"), float("-inf")])
-    return FloatImm(draw(number), kind)
+    return constant(draw(number), kind)
 
 
 @st.composite

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 # Loops
 NUM_STAGES = "num_stages"  # int: versions of each buffer that copies may fill ahead (T.Pipelined)
 PIPELINE_ORDER = "order"  # tuple[int, ...]: emission position per statement
@@ -44,3 +47,16 @@ REGISTER_HINT = "register_hint"  # tuple[str, int]: register redistribution, no 
 # Explicit warp-specialisation plans (language/warp_schedule.py)
 WS_SCHEDULE = "ws_schedule"  # WSSchedule
 WS_ID = "ws_id"  # str: name of an operation or loop in the plan
+
+
+def constants(module: Mapping[str, Any]) -> frozenset[str]:
+    """The keys that a module names."""
+    return frozenset(v for k, v in module.items() if k.isupper() and isinstance(v, str))
+
+
+KNOWN = constants(dict(globals()))
+
+
+def open_key(key: str, known: frozenset[str] = KNOWN) -> str:
+    """`key` as a user gives it: one that means nothing here becomes `user.<key>`, and is kept."""
+    return key if key in known or "." in key else f"user.{key}"

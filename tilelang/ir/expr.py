@@ -707,9 +707,12 @@ def _round_float(value: float, kind: dtype) -> float:
     if kind in ("float32", "float16"):
         with numpy.errstate(over="ignore"):
             return float(numpy.dtype(str(kind)).type(value))
-    if kind.bits <= 8:  # conversions to these saturate
-        value = min(max(value, -float(kind.max_value())), float(kind.max_value()))
-    return float(numpy.array(value).astype(kind.as_numpy()).astype(numpy.float64))
+    low, high = float(kind.min_value()), float(kind.max_value())
+    if kind.bits <= 8 and not low < value < high:  # conversions to these saturate
+        return low if value <= low else high
+    # The unpacked form has the values of the packed one, but NumPy sees its bytes.
+    name = "float4_e2m1fn" if kind == "float4_e2m1_unpacked" else kind
+    return float(numpy.array(value).astype(dtype(name).as_numpy()).astype(numpy.float64))
 
 
 def add(a: ExprLike, b: ExprLike) -> Expr:

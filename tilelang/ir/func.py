@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from tilelang.ir.annotation import constants
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Var
 from tilelang.ir.node import Node, node, replace
@@ -20,6 +21,7 @@ RESTRICT_DROPPED = "tilelang_may_alias"  # tuple[str, ...]: parameters that may 
 SOURCE_PRELUDE = "tilelang_prelude"  # tuple[str, ...]: device text placed before the kernels
 TARGET = "target"  # Target: set when compilation begins
 GLOBAL_SYMBOL = "global_symbol"  # str: exported name
+FUNCTION_KEYS = constants(dict(globals()))
 
 
 @node

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from tilelang.errors import Error, Note, Span
-from tilelang.ir import annotation, func
+from tilelang.ir import annotation
 from tilelang.ir.buffer import GLOBAL, Buffer, describe
 from tilelang.ir.equality import BINDERS, OPENS_SCOPE, shape_symbols
 from tilelang.ir.expr import (
@@ -27,7 +27,7 @@ from tilelang.ir.expr import (
     Select,
     Var,
 )
-from tilelang.ir.func import PrimFunc
+from tilelang.ir.func import FUNCTION_KEYS, PrimFunc
 from tilelang.ir.node import Node
 from tilelang.ir.printer import to_text
 from tilelang.ir.stmt import (
@@ -52,15 +52,6 @@ Form = Literal["tile", "thread"]
 BOTH: tuple[Form, ...] = ("tile", "thread")
 _TILE_LOOPS = (LoopKind.PARALLEL, LoopKind.PIPELINED)
 _LEAVABLE_LOOPS = (LoopKind.SERIAL, LoopKind.UNROLLED)
-
-
-def _constants(module: Any) -> frozenset[str]:
-    names = vars(module).items()
-    return frozenset(v for k, v in names if k.isupper() and isinstance(v, str))
-
-
-_NODE_KEYS = _constants(annotation)
-_FUNCTION_KEYS = _constants(func)
 
 
 class VerificationError(Error, ValueError):
@@ -211,10 +202,10 @@ def _allocation(node: Allocate, site: Site) -> Iterator[str]:
 
 def _keys(node: For | Launch | Allocate | Attr | PrimFunc, site: Site) -> Iterator[str]:
     if isinstance(node, PrimFunc):
-        names, known = [k for k, _ in node.attributes], _FUNCTION_KEYS
+        names, known = [k for k, _ in node.attributes], FUNCTION_KEYS
     else:
         pairs = ((node.key, None),) if isinstance(node, Attr) else node.annotations
-        names, known = [k for k, _ in pairs], _NODE_KEYS
+        names, known = [k for k, _ in pairs], annotation.KNOWN
     for name in names:
         if name not in known and "." not in name:  # a dotted name belongs to somebody else
             yield f"unknown annotation key {name!r}"

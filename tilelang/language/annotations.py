@@ -21,7 +21,7 @@ from tilelang.errors import (
 from tilelang.ir import annotation as keys
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_SCOPES, Buffer, format_shape
 from tilelang.ir.expr import Expr, StringImm, as_condition, as_expr, call, cast, const_value
-from tilelang.ir.func import RESTRICT_DROPPED
+from tilelang.ir.func import FUNCTION_KEYS, RESTRICT_DROPPED
 from tilelang.ir.stmt import Attr, Evaluate
 from tilelang.language.builder import current, emit
 from tilelang.language.location import argument_span
@@ -211,7 +211,7 @@ def attr(node: Any, key: str, value: Any) -> AttributeFrame:
     """A generic attribute `key` that says `value` of `node`."""
     if key == "reduce_scope":
         return _ReduceFrame(node)
-    return AttributeFrame(key, (node, value))
+    return AttributeFrame(keys.open_key(key), (node, value))
 
 
 def ws(*ids: int) -> AttributeFrame:
@@ -227,13 +227,14 @@ WarpSpecialize = ws
 
 def func_attr(attributes: Mapping[str, Any]) -> None:
     """Attributes of the whole function."""
-    current().attributes.update({str(k): v for k, v in attributes.items()})
+    named = {keys.open_key(str(k), FUNCTION_KEYS): v for k, v in attributes.items()}
+    current().attributes.update(named)
 
 
 def block_attr(attributes: Mapping[str, Any]) -> None:
     """Attributes of the rest of the block."""
     for key, value in attributes.items():
-        current().attribute_rest(str(key), value)
+        current().attribute_rest(keys.open_key(str(key)), value)
 
 
 sblock_attr = block_attr

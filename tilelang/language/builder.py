@@ -28,6 +28,7 @@ from tilelang.errors import (
     caller_span,
 )
 from tilelang.ir import expr as ir_expr
+from tilelang.ir.annotation import open_key
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import (
     BufferLoad,
@@ -838,7 +839,7 @@ def _apply(symbol: str, old: Any, value: Any) -> Any:
 
 def annotations_of(values: dict[str, Any] | None) -> Annotations:
     """A user's annotation dictionary in the IR's form."""
-    return tuple((str(k), v) for k, v in (values or {}).items() if v is not None)
+    return tuple((open_key(str(k)), v) for k, v in (values or {}).items() if v is not None)
 
 
 def zero_of(kind: Any) -> Expr:

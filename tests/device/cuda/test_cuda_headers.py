@@ -42,22 +42,15 @@ def test_each_header_compiles_alone_without_a_warning(compile_cuda: CompileCuda,
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_all_functions_together_assemble(compile_cuda: CompileCuda, arch: str) -> None:
+def test_all_functions_assemble_without_a_warning(compile_cuda: CompileCuda, arch: str) -> None:
     names = {n for header in HEADERS for n in functions_of(header, arch)} - OVERLOADED
     assert len(names) > 500
     includes = "".join(f'#include "{h}"\n' for h in HEADERS)
     pointers = "\n".join(f"__device__ auto pointer_{n} = &{n};" for n in sorted(names))
     made = compile_cuda(f'{includes}{pointers}\nextern "C" __global__ void k() {{}}', arch)
+    assert "warning" not in made.log, made.log
     for name in names:  # an address makes the compiler keep the function
-        assert re.search(rf"\.func .*\b_Z\d+{name}\w*\(", made.ptx), name
-
-
-def test_no_warning_in_any_function(compile_cuda: CompileCuda) -> None:
-    names = {n for header in HEADERS for n in functions_of(header, "sm_80")} - OVERLOADED
-    includes = "".join(f'#include "{h}"\n' for h in HEADERS)
-    pointers = "\n".join(f"__device__ auto pointer_{n} = &{n};" for n in sorted(names))
-    log = compile_cuda(f"{includes}{pointers}", "sm_80").log
-    assert "warning" not in log, log
+        assert f"_Z{len(name)}{name}" in made.ptx, name
 
 
 @pytest.mark.parametrize("header", SHARED_HEADERS)
@@ -102,7 +95,8 @@ _INSTRUCTIONS = [  # header, body, arch, text in the PTX
      "atom.relaxed.gpu.add.f32"),
     ("atomic.h", "u[1] = tl_atomic_or_uint32(u, 1, __ATOMIC_SEQ_CST);", "sm_75", "fence.sc.gpu"),
     ("atomic.h", "tl_atomic_add_bfloat16(u, 1.0f, 0);", "sm_80", "atom.relaxed.gpu.cas.b16"),
-    ("atomic.h", "tl_atomic_add_bfloat16(u, 1.0f, 0);", "sm_90a", "atom.relaxed.gpu.add.noftz.bf16"),
+    ("atomic.h", "tl_atomic_add_bfloat16(u, 1.0f, 0);", "sm_90a",
+     "atom.relaxed.gpu.add.noftz.bf16"),
     ("atomic.h", "float x[4] = {1, 2, 3, 4}; tl_red_add_float32x4(f, x);", "sm_90a",
      "red.relaxed.gpu.global.add.v4.f32"),
     ("warp.h", "u[0] = tl_warp_reduce_sum_int32(u[0]);", "sm_80", "redux.sync.add.s32"),
