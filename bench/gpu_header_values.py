@@ -54,7 +54,8 @@ def formats_decode() -> None:
 def formats_encode() -> None:
     for name, kind in FORMATS.items():
         codes = codes_of(name)
-        numbers = codes.view(kind).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            numbers = codes.view(kind).astype(np.float64)
         numbers = np.unique(numbers[np.isfinite(numbers)])
         middles = ((numbers[1:] + numbers[:-1]) / 2).astype(np.float32)
         beside = [np.nextafter(middles, np.float32(s)) for s in (-np.inf, np.inf)]
@@ -211,7 +212,7 @@ def bit_counts() -> None:
     for bits in (32, 64):
         x = RNG.integers(0, 2**63, 500, dtype=np.uint64)
         x = x >> RNG.integers(0, 64, 500).astype(np.uint64)
-        x = np.concatenate([x, [0, 1, 2**63]]).astype(f"uint{bits}")
+        x = np.concatenate([x, np.array([0, 1, 2**63], np.uint64)]).astype(f"uint{bits}")
         numbers = [int(v) for v in x]
         out = np.zeros(x.size, np.int32)
         for header, name, reference in (

@@ -115,11 +115,11 @@ def test_pairs_and_quadruples(dtype):
 def test_previous_values_of_pairs():
     @T.prim_func
     def kernel(
-        A: T.Tensor((4,), "float32"), Z: T.Tensor((4,), "float32"), O: T.Tensor((6,), "float32")
+        A: T.Tensor((4,), "float32"), Z: T.Tensor((4,), "float32"), old: T.Tensor((6,), "float32")
     ):
         with T.Kernel(1):
-            O[0:2] = T.atomic_addx2(Z[0], A[0], return_prev=True)
-            O[2:6] = T.atomic_addx4(Z[0], A[0], return_prev=True)
+            old[0:2] = T.atomic_addx2(Z[0], A[0], return_prev=True)
+            old[2:6] = T.atomic_addx4(Z[0], A[0], return_prev=True)
 
     a, z, o = random((4,)), np.arange(4, dtype=np.float32), np.zeros(6, np.float32)
     run(kernel, a, z, o)

@@ -72,7 +72,11 @@ def test_parallel_loops_of_dynamic_extents(shape):
     m, n = T.dynamic("m, n")
 
     @T.prim_func
-    def kernel(A: T.Tensor((m, n), "float32"), Z: T.Tensor((m, n), "float32"), Y: T.Tensor((m, n), "float32")):
+    def kernel(
+        A: T.Tensor((m, n), "float32"),
+        Z: T.Tensor((m, n), "float32"),
+        Y: T.Tensor((m, n), "float32"),
+    ):
         with T.Kernel(T.ceildiv(m, 4), threads=32) as bx:
             for i, j in T.Parallel(4, n):
                 if bx * 4 + i < m:
@@ -100,7 +104,11 @@ def test_pipelines_give_what_the_serial_loop_gives():
     counts, size = (0, 1, 5), 12
 
     @T.prim_func
-    def kernel(A: T.Tensor((5, size), "float32"), B: T.Tensor((5, size), "float32"), Z: T.Tensor((len(PLANS), len(counts), size), "float32")):
+    def kernel(
+        A: T.Tensor((5, size), "float32"),
+        B: T.Tensor((5, size), "float32"),
+        Z: T.Tensor((len(PLANS), len(counts), size), "float32"),
+    ):
         with T.Kernel(1):
             for p, plan in enumerate(PLANS):
                 for c, count in enumerate(counts):
@@ -130,8 +138,8 @@ def test_pipelines_with_indirection_conditions_and_no_consumer():
 
     @T.prim_func
     def kernel(
-        A: T.Tensor((20, size), "float32"), ids: T.Tensor((n,), "int32"), again: T.Tensor((20,), "int64"),
-        count: T.int32, Z: T.Tensor((3, size), "float32"),
+        A: T.Tensor((20, size), "float32"), ids: T.Tensor((n,), "int32"),
+        again: T.Tensor((20,), "int64"), count: T.int32, Z: T.Tensor((3, size), "float32"),
     ):  # fmt: skip
         with T.Kernel(1):
             x, y = T.alloc_shared((size,), "float32"), T.alloc_shared((size,), "float32")
@@ -153,7 +161,11 @@ def test_pipelines_with_indirection_conditions_and_no_consumer():
             T.copy(x, Z[2, 0:size])
 
     rng = np.random.default_rng(0)
-    a, ids, again = random((20, size)), rng.integers(0, 20, n, dtype=np.int32), rng.integers(0, 20, 20)
+    a, ids, again = (
+        random((20, size)),
+        rng.integers(0, 20, n, dtype=np.int32),
+        rng.integers(0, 20, 20),
+    )
     for count in (1, 2, 9):
         z = np.zeros((3, size), np.float32)
         run(kernel, a, ids, again, count, z)

@@ -123,8 +123,8 @@ def test_private_arrays_and_static_shared_memory():
 def test_views_of_another_shape_or_type():
     @T.prim_func
     def kernel(
-        A: T.Tensor((4, 6), "float32"), Z: T.Tensor((24,), "float32"), U: T.Tensor((4, 6), "uint32"),
-        H: T.Tensor((4, 12), "uint16"), Q: T.Tensor((3,), "float64"),
+        A: T.Tensor((4, 6), "float32"), Z: T.Tensor((24,), "float32"),
+        U: T.Tensor((4, 6), "uint32"), H: T.Tensor((4, 12), "uint16"), Q: T.Tensor((3,), "float64"),
     ):  # fmt: skip
         with T.Kernel(1):
             s, f = T.alloc_shared((4, 6), "float32"), T.alloc_fragment((4, 6), "float32")

@@ -113,8 +113,8 @@ def test_kept_axes_axes_of_one_and_vectors(shape):
 
     @T.prim_func
     def kernel(
-        A: T.Tensor(shape, "float32"), R: T.Tensor((m, 1), "float32"), C: T.Tensor((1, n), "float32"),
-        S: T.Tensor((1,), "float32"),
+        A: T.Tensor(shape, "float32"), R: T.Tensor((m, 1), "float32"),
+        C: T.Tensor((1, n), "float32"), S: T.Tensor((1,), "float32"),
     ):  # fmt: skip
         with T.Kernel(1, threads=128):
             x = T.alloc_fragment(shape, "float32")

@@ -124,7 +124,9 @@ def test_dynamic_sizes_share_one_kernel():
     for m in (3, 20, 41):
         a, b = torch.randn(m, 5), torch.randn(5, 7)
         torch.testing.assert_close(eager_dynamic(a, b, 1.0), a @ b, rtol=1e-4, atol=1e-4)
-    keys = {eager_dynamic.parse_cache_key(torch.randn(m, 5), torch.randn(5, 7), 1.0) for m in (3, 20)}
+    keys = {
+        eager_dynamic.parse_cache_key(torch.randn(m, 5), torch.randn(5, 7), 1.0) for m in (3, 20)
+    }
     assert len(keys) == 1
 
 
@@ -132,7 +134,7 @@ def test_outputs_from_macros_and_of_computed_sizes():
     @T.macro
     def doubled(A, n):
         Z = T.empty((n * 2 + 1,), "float32")
-        return Z
+        return Z  # noqa: RET504  the output takes this name
 
     @tilelang.jit(target="c")
     def kernel(A, extra: T.int32):

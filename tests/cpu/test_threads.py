@@ -1,4 +1,4 @@
-"""Kernels written thread by thread, on the CPU: barriers, shuffles, votes, warp groups, rng, dp4a."""
+"""Kernels written thread by thread, on the CPU: barriers, shuffles, votes, warp groups, rng."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import tilelang.language as T
 from tests.cpu.arrays import random, run
+from tilelang.errors import TargetError
 
 N = 96  # three warps
 
@@ -43,7 +44,11 @@ def test_bindings_and_extents_in_three_dimensions():
             tx, ty, tz = T.get_thread_bindings()
             cx, cy, cz = T.get_block_bindings()
             Z[cz, by, cx, tz, ty, tx] = (
-                100000 * bx + 10000 * cy + 1000 * bz + 100 * T.get_thread_binding(0) + 10 * ty
+                100000 * bx
+                + 10000 * cy
+                + 1000 * bz
+                + 100 * T.get_thread_binding(0)
+                + 10 * ty
                 + T.get_thread_binding(2)
             )
             if tx == 0 and ty == 0 and tz == 0:
@@ -122,7 +127,9 @@ def test_shuffles_and_warp_reductions(dtype):
 
 def test_votes():
     @T.prim_func
-    def kernel(A: T.Tensor((N,), "int32"), Z: T.Tensor((8, N), "int32"), M: T.Tensor((4, N), "uint32")):
+    def kernel(
+        A: T.Tensor((N,), "int32"), Z: T.Tensor((8, N), "int32"), M: T.Tensor((4, N), "uint32")
+    ):
         with T.Kernel(1, threads=N):
             tx = T.get_thread_binding()
             p = A[tx] > 0
@@ -148,7 +155,7 @@ def test_votes():
     def spread(x):
         return np.repeat(x, 32)
 
-    bits = (1 << np.arange(32, dtype=np.uint64))
+    bits = 1 << np.arange(32, dtype=np.uint64)
     np.testing.assert_array_equal(z[0] != 0, spread((w > 0).any(1)))
     np.testing.assert_array_equal(z[1] != 0, spread((w > 0).all(1)))
     assert (z[2] == (a > 0).sum()).all() and (z[3] == 0).all() and (z[4] == 0).all()
@@ -167,7 +174,11 @@ def test_allreduce_over_threads(op):
     rows, k = 6, 32
 
     @T.prim_func
-    def kernel(A: T.Tensor((rows, 4 * k), "float32"), X: T.Tensor((4 * k,), "float32"), Z: T.Tensor((rows,), "float32")):
+    def kernel(
+        A: T.Tensor((rows, 4 * k), "float32"),
+        X: T.Tensor((4 * k,), "float32"),
+        Z: T.Tensor((rows,), "float32"),
+    ):
         with T.Kernel(T.ceildiv(rows, 2), threads=(k, 2)) as bx:
             tx, ty = T.get_thread_binding(0), T.get_thread_binding(1)
             acc, out = T.alloc_local((1,), "float32"), T.alloc_local((1,), "float32")
@@ -189,7 +200,9 @@ def test_allreduce_over_threads(op):
     a, x, z = random((rows, 4 * k)), random((4 * k,), seed=1), np.zeros(rows, np.float32)
     run(kernel, a, x, z)
     terms = a.astype(np.float64) * x
-    np.testing.assert_allclose(z, terms.sum(1) if op == "sum" else terms.max(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        z, terms.sum(1) if op == "sum" else terms.max(1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_thread_binding_loops():
@@ -240,11 +253,7 @@ def test_a_thread_may_leave_early():
     np.testing.assert_array_equal(z, [*range(1, 42)] + [0] * 23)
 
 
-@pytest.mark.parametrize(
-    "generator",
-    ["curandStatePhilox4_32_10_t", "curandStateXORWOW_t", "curandStateMRG32k3a_t"],
-)
-def test_random_numbers(generator):
+def test_random_numbers():
     """Uniform bits and floats, normal floats; the same for one seed, others for another."""
     per_thread = 64
 
@@ -255,7 +264,7 @@ def test_random_numbers(generator):
     ):  # fmt: skip
         with T.Kernel(8, threads=32) as bx:
             tx = T.get_thread_binding()
-            T.rng_init(seed, generator=generator)
+            T.rng_init(seed)
             for i in T.serial(per_thread):
                 U[bx, tx, i] = T.rng_rand()
                 F[bx, tx, i] = T.rng_rand_float()
@@ -305,9 +314,22 @@ def test_sequences_and_offsets_of_random_numbers():
     assert (z[2] != z[0]).all()
 
 
+def test_generators_that_the_target_does_not_have():
+    @T.prim_func
+    def kernel(Z: T.Tensor((1,), "uint32")):
+        with T.Kernel(1, threads=1):
+            T.rng_init(1, generator="curandStateXORWOW_t")
+            Z[0] = T.rng_rand()
+
+    with pytest.raises(TargetError, match=r"rng_init.*curandStateXORWOW_t"):
+        run(kernel, np.zeros(1, np.uint32))
+
+
 def test_dp4a():
     @T.prim_func
-    def kernel(A: T.Tensor((16, 8), "int8"), B: T.Tensor((16, 8), "int8"), C: T.Tensor((16, 2), "int32")):
+    def kernel(
+        A: T.Tensor((16, 8), "int8"), B: T.Tensor((16, 8), "int8"), C: T.Tensor((16, 2), "int32")
+    ):
         with T.Kernel(16) as bx:
             a, b = T.alloc_local((8,), "int8"), T.alloc_local((8,), "int8")
             c = T.alloc_local((1,), "int32")

@@ -16,7 +16,6 @@ from tests.fuzz.isolate import failure_of, load_compiler
 from tests.fuzz.reproduce import shrunk, write
 from tests.fuzz.run import FLAGS, Failure, Modes
 
-
 FOLDER = Path(tempfile.gettempdir()) / "tilelang-fuzz"
 
 

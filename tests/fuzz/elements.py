@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.fuzz import values as v
 from tests.fuzz.expressions import Index, Place, Storage
@@ -133,10 +133,8 @@ def store_vector(k: Kernel, storage: Storage) -> None:
         source = k.rng.choice(sources)
         text, value = _row_slice(k, source, width), k.content(source).value
         other, factor = k.expressions.constant(storage.kind)
-        try:
+        with suppress(Rejected):
             value, text = v.add(value, factor), f"{text} + {other}"
-        except Rejected:
-            pass
     k.write(f"{target} = {text}")
     k.set_part(storage, value)
 

@@ -6,7 +6,9 @@ import numpy as np
 
 import tilelang.language as T
 from tests.interpreter import Interpreter
+from tilelang.ir.expr import Select
 from tilelang.ir.verify import verify
+from tilelang.ir.visitor import walk
 from tilelang.target import Target
 from tilelang.transform.context import PassContext
 from tilelang.transform.wrap_negative_indices import wrap_negative_indices
@@ -99,3 +101,20 @@ def test_a_stored_value_is_no_condition_any_more() -> None:
     A, C = floats(8), floats(8)
     strictly(wrapped(k), A=A, C=C)
     assert C[0] == A[4]
+
+
+def test_lanes_of_a_vector_wrap_one_by_one() -> None:
+    @T.prim_func
+    def k(A: T.Tensor((8,), F), C: T.Tensor((3, 4), F), s: T.int32):
+        with T.Kernel(1):
+            C[0, 0:4] = A[T.Ramp(s, 1, 4)]
+            for i in T.serial(2):
+                C[1, 0:4] = A[i * 4 - 8 : i * 4 - 4]
+                C[2, 0:4] = A[i * 4 : i * 4 + 4]
+
+    for start in (-2, 0, 3):
+        A, C = floats(8), floats(3, 4)
+        strictly(wrapped(k), A=A, C=C, s=start)
+        np.testing.assert_array_equal(C, [A[np.arange(start, start + 4)], A[4:], A[4:]])
+    choices = [n for n in walk(wrapped(k)) if isinstance(n, Select)]
+    assert len(choices) == 1, "signs that are known are decided at once"
