@@ -349,7 +349,10 @@ ELEMENTARY: dict[str, tuple[Callable[..., float], float, float]] = {  # referenc
     "sigmoid": (lambda x: 1 / (1 + math.exp(-x)), -80, 80),
 }  # fmt: skip
 TWO = {
-    "pow": math.pow, "atan2": math.atan2, "fmod": math.fmod, "hypot": math.hypot,
+    "pow": math.pow,
+    "atan2": math.atan2,
+    "fmod": math.fmod,
+    "hypot": math.hypot,
     "copysign": math.copysign,
 }
 

@@ -1,4 +1,4 @@
-"""Fused matrix product + ReLU, and a FlashAttention forward, on random data, checked against PyTorch.
+"""Fused matrix product + ReLU, and a FlashAttention forward, checked against PyTorch.
 
 Run with `make quickstart`. Takes a CUDA device when there is one and this build has that target.
 """
@@ -137,12 +137,13 @@ def main():
 
     M = N = K = 1024
     A, B = torch.randn(M, K, device=device), torch.randn(K, N, device=device)
+    tolerance = 1e-5 if device == "cpu" else 1e-3
     tile = (128, 256, 256) if device == "cpu" else (128, 128, 32)
     kernel = matmul_relu(M, N, K, *tile)
     reference = torch.relu(A.double() @ B.double()).float()
     ok = report(
         "matmul_relu", kernel(A, B), reference, kernel,
-        lambda: kernel(A, B), lambda: torch.relu(A @ B), 2 * M * N * K, 1e-5 if device == "cpu" else 1e-3,
+        lambda: kernel(A, B), lambda: torch.relu(A @ B), 2 * M * N * K, tolerance,
     )  # fmt: skip
 
     batch, heads, seq_len, dim = 1, 8, 1024, 64
@@ -153,9 +154,10 @@ def main():
         reference = attention(Q.double(), K_.double(), V.double(), is_causal=causal).float()
         flops = 4 * batch * heads * seq_len * seq_len * dim * (0.5 if causal else 1)
         ok &= report(
-            "flash_attention_causal" if causal else "flash_attention", kernel(Q, K_, V), reference, kernel,
+            "flash_attention_causal" if causal else "flash_attention",
+            kernel(Q, K_, V), reference, kernel,
             lambda kernel=kernel: kernel(Q, K_, V),
-            lambda causal=causal: attention(Q, K_, V, is_causal=causal), flops, 1e-5 if device == "cpu" else 1e-3,
+            lambda causal=causal: attention(Q, K_, V, is_causal=causal), flops, tolerance,
         )  # fmt: skip
     return 0 if ok else 1
 
