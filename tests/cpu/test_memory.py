@@ -22,7 +22,7 @@ def test_fill_and_clear_in_every_scope(dtype):
         with T.Kernel(1):
             T.fill(Z, 1)
             s, f = T.alloc_shared((6,), dtype), T.alloc_fragment((6,), dtype)
-            l = T.alloc_local((6,), dtype)  # noqa: E741
+            l = T.alloc_local((6,), dtype)
             for row, buffer in enumerate((s, f, l, work)):
                 T.fill(buffer, 1)
                 T.fill(buffer[2:4], 0)

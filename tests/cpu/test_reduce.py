@@ -300,7 +300,7 @@ def test_any_of_and_all_of(dtype):
     def kernel(A: T.Tensor((6, 11), dtype), Z: T.Tensor((6, 4), "int32")):
         with T.Kernel(6) as bx:
             s = T.alloc_shared((11,), dtype)
-            l = T.alloc_local((11,), dtype)  # noqa: E741
+            l = T.alloc_local((11,), dtype)
             T.copy(A[bx, 0], s)
             for i in T.serial(11):
                 l[i] = A[bx, i]
