@@ -13,7 +13,7 @@ from tilelang.tileop import clip
 from tilelang.tileop.cpu import reduce
 
 CHUNK = 10
-CHUNKS = 16  # programs 0 .. CHUNK * CHUNKS - 1
+CHUNKS = 14  # programs 0 .. CHUNK * CHUNKS - 1
 CHECKED_CHUNKS = 2  # of them once more with run-time checks
 
 
@@ -41,7 +41,7 @@ def test_checked_builds_raise_no_alarm(chunk):
 
 
 def test_generated_programs_are_defined_and_reproducible():
-    for seed in range(20_000, 20_030):
+    for seed in range(20_000, 20_012):
         program = generate(seed)
         assert generate(seed) == program
         assert is_defined(program), f"seed {seed} reads what nothing wrote"
