@@ -6,19 +6,27 @@ Also makes the modules beside it (`interpreter`) importable from every test fold
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# The verifier runs between all passes, and the user's own kernel cache stays out of it.
+# The verifier runs between all passes. Each run of the suite has a kernel cache of its own, which
+# its worker processes inherit: nothing an earlier run compiled can stand in for what this one checks.
 os.environ.setdefault("TILELANG_VERIFY", "1")
-os.environ.setdefault(
-    "TILELANG_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"tilelang-tests-{Path.home().name}")
-)
+OWN_CACHE = None
+if "TILELANG_CACHE_DIR" not in os.environ:
+    OWN_CACHE = tempfile.mkdtemp(prefix="tilelang-tests-")
+    os.environ["TILELANG_CACHE_DIR"] = OWN_CACHE
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
+
+
+def pytest_unconfigure() -> None:
+    if OWN_CACHE is not None:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
