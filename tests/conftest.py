@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 # The verifier runs between all passes. Each run of the suite has a kernel cache of its own, which
-# its worker processes inherit: nothing an earlier run compiled can stand in for what this one checks.
+# its worker processes inherit: nothing that an earlier run compiled can stand in for what this one
+# checks.
 os.environ.setdefault("TILELANG_VERIFY", "1")
 OWN_CACHE = None
 if "TILELANG_CACHE_DIR" not in os.environ:
