@@ -15,7 +15,7 @@ from tilelang.errors import TargetError
 from tilelang.ir.expr import BufferRegion, Expr
 from tilelang.ir.stmt import Stmt
 from tilelang.ir.tile import TileOp, TileOperand
-from tilelang.tileop.context import LayoutContext, LowerContext
+from tilelang.tileop.context import LayoutContext, LayoutNeeds, LowerContext
 
 
 class Instruction:
@@ -26,6 +26,11 @@ class Instruction:
     def applies(self, op: Any, ctx: LowerContext) -> str | None:
         """`None` when this instruction can run `op`, otherwise the reason why not."""
         raise NotImplementedError
+
+    def needs(self, op: Any, ctx: LowerContext) -> LayoutNeeds:
+        """Layouts that running `op` so needs; asked before any layout is known."""
+        del op, ctx
+        return LayoutNeeds()
 
     def lower(self, op: Any, ctx: LowerContext) -> Stmt:
         """The statements that run `op`; only called where `applies` gave `None`."""

@@ -16,6 +16,8 @@ from tilelang.ir.expr import Expr, IntImm, as_condition, as_expr, cast
 if TYPE_CHECKING:
     from tilelang.ir.stmt import Stmt
     from tilelang.ir.tile import TileOp
+    from tilelang.layout.fragment import Fragment
+    from tilelang.layout.layout import Layout
     from tilelang.tileop.base import Decision
 
 
@@ -82,6 +84,44 @@ class LayoutContext:
         return chosen
 
 
+@dataclass(frozen=True)
+class BlockThreads:
+    """The threads of a block that run a tile operation together.
+
+    Attributes:
+        count: how many there are; a constant.
+        index: a thread's number among them, `0 <= index < count`.
+        warp_size: threads in lockstep.
+    """
+
+    count: int
+    index: Expr
+    warp_size: int = 32
+
+    @property
+    def lane(self) -> Expr:
+        """A thread's number in its warp."""
+        return self.index % self.warp_size
+
+    @property
+    def warp(self) -> Expr:
+        """The number of a thread's warp."""
+        return self.index // self.warp_size
+
+
+@dataclass
+class LayoutNeeds:
+    """What one instruction needs or would like of the buffers it touches.
+
+    Attributes:
+        fragments: where the elements of fragment buffers have to be.
+        shared: layouts of shared buffers in which their accesses are free of bank conflicts.
+    """
+
+    fragments: dict[Buffer, Fragment] = field(default_factory=dict)
+    shared: dict[Buffer, Layout] = field(default_factory=dict)
+
+
 @dataclass
 class LowerContext:
     """Facts where a tile operation stands.
@@ -94,6 +134,12 @@ class LowerContext:
         safe_values: what out-of-bounds reads of a global buffer deliver, where not 0.
         sanitize: lower to plain loops over logical elements, so that each access can be checked.
         decisions: which instruction each operation got.
+        threads: who runs it together; `None` on a CPU, where one thread runs a whole block.
+        fragments: who holds which element of each fragment buffer.
+        registers: per fragment buffer, the `local` array of one thread's elements.
+        layouts: physical layouts of the shared buffers that are not row-major; accesses stay
+            logical until the pass `flatten_buffers`.
+        scratch: shared buffers that an operation asked for, allocated around it.
     """
 
     target: Any
@@ -103,6 +149,17 @@ class LowerContext:
     safe_values: Mapping[Buffer, Expr] = field(default_factory=dict)
     sanitize: bool = False
     decisions: list[Decision] = field(default_factory=list)
+    threads: BlockThreads | None = None
+    fragments: Mapping[Buffer, Fragment] = field(default_factory=dict)
+    registers: Mapping[Buffer, Buffer] = field(default_factory=dict)
+    layouts: Mapping[Buffer, Layout] = field(default_factory=dict)
+    scratch: list[Buffer] = field(default_factory=list)
+
+    def new_scratch(self, name: str, shape: tuple[int, ...], kind: Any) -> Buffer:
+        """A shared buffer that lives as long as the operation's own statements."""
+        made = Buffer(name, shape, kind, "shared.dyn")
+        self.scratch.append(made)
+        return made
 
     def proves(self, condition: Any) -> bool:
         """Whether `condition` always holds here."""
