@@ -53,6 +53,9 @@ SWITCHES: dict[str, Switch] = {
     "TILELANG_SANITIZE": Switch(
         bool, False, "CPU kernels check bounds and uninitialised reads while they run"
     ),
+    "TILELANG_EMULATE": Switch(
+        bool, False, "kernels for `cuda` run on the emulator, on CPU tensors, without a GPU"
+    ),
     "TILELANG_COMPILE_TIMEOUT_SECONDS": Switch(int, 600, "limit of one device compiler run"),
     "TL_PERF_REGRESSION_FORMAT": Switch(str, "text", "performance tests print text or json"),
     "TL_PERF_REGRESSION_ONLY": Switch(str, "all", "performance tests to run: names, with commas"),

@@ -77,7 +77,7 @@ class CPrinter(CKernelPrinter):
         self.can_fault = any(isinstance(n, S.Assert) or _is_check(n) for n in nodes)
         self.has_exit_label = any(_is_workspace(n) for n in nodes)
         self.names.reserve(*_OWN_NAMES, *self.shared.names.values())
-        self.names.reserve(*(n for n in map(_extern_name, nodes) if n))
+        self.names.reserve(*(n for n in map(extern_name, nodes) if n))
 
     def unit(self) -> str:
         """The translation unit."""
@@ -217,7 +217,7 @@ def _is_workspace(node: object) -> bool:
     return isinstance(node, S.Allocate) and node.buffer.scope() == GLOBAL
 
 
-def _extern_name(node: object) -> str:
+def extern_name(node: object) -> str:
     """A function of imported source: no variable may hide it."""
     if isinstance(node, Call) and node.op in ("call_extern", "call_pure_extern"):
         name = node.args[0]

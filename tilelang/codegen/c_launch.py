@@ -63,7 +63,7 @@ class _Uses:
 def kernel_facts(func: PrimFunc, launch: Launch) -> KernelFacts:
     """What `launch` needs. Parameters come first, in their order, then the rest as they occur."""
     facts, uses = KernelFacts(), _Uses()
-    uses.bound.update(launch.grid_vars)
+    uses.bound.update((*launch.grid_vars, *launch.thread_vars))
     for node in walk(launch.body):
         _look_at(node, uses, facts)
     declared = {b.data: b.dtype for b in func.buffer_params}

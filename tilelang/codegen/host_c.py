@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from tilelang.codegen.host_print import expected_text, print_integer, quote, scalar_c_type
@@ -40,6 +41,30 @@ ExprPrinter: TypeAlias = Callable[[Expr, Mapping[Var, str]], str]
 ScalarType: TypeAlias = Callable[[dtype], str]
 
 
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """Where the tensors of a call have to be.
+
+    Attributes:
+        name: in messages: `float16[4] on cuda`.
+        test: C function of `ffi_args.h` that says whether a tensor is there.
+        alignment: bytes by which data addresses have to be divisible; at least the element's size.
+        device_type: DLPack's number of the kind of device.
+        passes_device: the callee's first parameter is the number of the device, -1 without
+            tensors; all tensors have to be on the same.
+    """
+
+    name: str
+    test: str
+    alignment: int
+    device_type: int
+    passes_device: bool
+
+
+HOST = Residence("cpu", "tl_ffi_is_on_host", 1, 1, False)
+CUDA = Residence("cuda", "tl_ffi_is_on_cuda", 16, 2, True)
+
+
 def callee_declaration(func: PrimFunc, callee: str, scalar_type: ScalarType = scalar_c_type) -> str:
     """`int32_t callee(void *A, float alpha, int32_t m)`: what the entry point calls."""
     params = [
@@ -57,6 +82,7 @@ def emit_entry(
     print_expr: ExprPrinter = print_integer,
     scalar_type: ScalarType = scalar_c_type,
     failure_reason: str = "0",
+    residence: Residence = HOST,
 ) -> str:
     """C text of the FFI entry point `__tvm_ffi_<func.name>`, which checks and calls `callee`.
 
@@ -67,11 +93,12 @@ def emit_entry(
         print_expr: prints an integer expression over variables of the given C names.
         scalar_type: C type in which `callee` takes a scalar of a dtype.
         failure_reason: C expression for the text (`const char *` or null) of a failure.
+        residence: where the tensors have to be.
 
     Raises:
         ArgumentError: when no argument determines a symbol of a shape or stride.
     """
-    return _Entry(func, callee, print_expr, scalar_type, failure_reason).text()
+    return _Entry(func, callee, print_expr, scalar_type, failure_reason, residence).text()
 
 
 class _Entry:
@@ -84,8 +111,10 @@ class _Entry:
         print_expr: ExprPrinter,
         scalar_type: ScalarType,
         failure_reason: str,
+        residence: Residence,
     ) -> None:
         self.failure_reason = failure_reason
+        self.residence = residence
         self.func = func
         self.callee = callee
         self.print_expr = print_expr
@@ -94,7 +123,7 @@ class _Entry:
         self.touched = touched_pointers(func)
         self.lines: list[str] = []
         self.depth = 1
-        self.taken: set[str] = {"self", "args", "num_args", "result", "code"}
+        self.taken: set[str] = {"self", "args", "num_args", "result", "code", "device"}
         self.idents = {id(p): self._unique("", p.name) for p in func.params}
         scalars = [p for p in func.params if isinstance(p, Var)]
         self.names: dict[Var, str] = {
@@ -148,6 +177,8 @@ class _Entry:
             f"num_args != {count}",
             f"tl_ffi_wrong_count({quote(func.name)}, {quote(names)}, {count}, num_args)",
         )
+        if self.residence.passes_device:
+            self.line("int32_t device = -1;")
         for i, param in enumerate(func.params):
             if isinstance(param, Buffer):
                 self.read_tensor(i, param)
@@ -163,11 +194,12 @@ class _Entry:
             f"TL_FFI_ENTRY int __tvm_ffi_{func.name}(void *self, const tl_ffi_any *args,"
             " int32_t num_args, tl_ffi_any *result) {"
         )
-        return "\n".join(['#include "ffi_args.h"', "", head, *self.lines, "}", ""])
+        words = ["#define TL_FFI_SHOW_CPU 1"] if self.residence is not HOST else []
+        return "\n".join([*words, '#include "ffi_args.h"', "", head, *self.lines, "}", ""])
 
     def describe_param(self, index: int, param: Buffer | Var) -> str:
         """The constant that says in messages which parameter this is."""
-        expected = expected_text(param)
+        expected = expected_text(param, self.residence.name)
         parts = ", ".join(quote(t) for t in (self.func.name, param.name, expected))
         self.line(f"static const tl_ffi_param p_{self.ident(param)} = {{{parts}, {index + 1}}};")
         return f"&p_{self.ident(param)}"
@@ -186,14 +218,28 @@ class _Entry:
                 for code, bits, lanes in storage.dtypes
             )
             self.fail_if(
-                f"{t}->ndim != {buffer.ndim} || {_group(kinds)} || !tl_ffi_is_on_host({t})",
+                f"{t}->ndim != {buffer.ndim} || {_group(kinds)} || !{self.residence.test}({t})",
                 self.wrong_tensor(buffer),
             )
-            if storage.itemsize > 1:
+            self.check_device(index, buffer)
+            alignment = max(storage.itemsize, self.residence.alignment)
+            if alignment > 1:
                 self.fail_if(
-                    f"tl_ffi_is_misaligned({t}, {storage.itemsize})",
-                    f"tl_ffi_wrong_alignment({param}, {t}, {storage.itemsize})",
+                    f"tl_ffi_is_misaligned({t}, {alignment})",
+                    f"tl_ffi_wrong_alignment({param}, {t}, {alignment})",
                 )
+
+    def check_device(self, index: int, buffer: Buffer) -> None:
+        """That all tensors are on one device."""
+        if not self.residence.passes_device:
+            return
+        t = f"t_{self.ident(buffer)}"
+        if index == 0 and buffer not in self.plan.optional:
+            self.line(f"device = {t}->device_id;")
+            return
+        self.line(f"if (device < 0) device = {t}->device_id;")
+        reason = self.wrong_tensor(buffer, ":%d as the tensors before it", "device")
+        self.fail_if(f"{t}->device_id != device", reason)
 
     def read_scalar(self, index: int, var: Var) -> None:
         param, arg, name = self.describe_param(index, var), f"&args[{index}]", self.names[var]
@@ -201,6 +247,8 @@ class _Entry:
         if kind.kind == "handle":
             self.line(f"void *{name};")
             null = f" || !{name}" if var in self.touched else ""
+            if self.residence is not HOST:
+                null += f" || !tl_ffi_points({arg}, {self.residence.test})"
             self.fail_if(
                 f"!tl_ffi_read_pointer({arg}, &{name}){null}", f"tl_ffi_wrong_kind({param}, {arg})"
             )
@@ -362,7 +410,7 @@ class _Entry:
     # -- the call ---------------------------------------------------------------------------------
 
     def call(self) -> None:
-        values: list[str] = []
+        values = ["device"] if self.residence.passes_device else []
         for param in self.func.params:
             if isinstance(param, Var):
                 values.append(f"({self.scalar_type(param.dtype)}){self.names[param]}")

@@ -87,12 +87,14 @@ def scalar_c_type(kind: dtype) -> str:
     return "void *"
 
 
-def expected_text(param: Buffer | Var) -> str:
+def expected_text(param: Buffer | Var, place: str = "cpu") -> str:
     """What messages say is expected: `float16[m, 64] on cpu`, `int32`."""
     if isinstance(param, Var):
-        return "a tensor or an address" if param.dtype.kind == "handle" else str(param.dtype)
+        if param.dtype.kind != "handle":
+            return str(param.dtype)
+        return f"a tensor{'' if place == 'cpu' else f' on {place}'} or an address"
     shape = [str(e) for e in param.shape]
-    text = f"{param.dtype}[{', '.join(shape)}] on cpu"
+    text = f"{param.dtype}[{', '.join(shape)}] on {place}"
     storage = storage_of(param.dtype)
     if storage.numerator == storage.denominator or not shape:
         return text

@@ -11,10 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tilelang.codegen.host_c import emit_entry
+from tilelang.engine.builder import BuildRequest, builder_of
 from tilelang.engine.callback import postprocess
 from tilelang.engine.param import CompiledArtifact, KernelParam
-from tilelang.engine.runtime import Module, build_module
 from tilelang.env import env
 from tilelang.errors import ArgumentTypeError
 from tilelang.ir.buffer import Buffer
@@ -40,7 +39,10 @@ def merged_configs(func: PrimFunc, given: Mapping[Any, Any] | None) -> dict[Pass
 
 
 def compile_flags(
-    func: PrimFunc, configs: Mapping[PassConfigKey, Any], given: str | Sequence[str] | None
+    func: PrimFunc,
+    configs: Mapping[PassConfigKey, Any],
+    given: str | Sequence[str] | None,
+    target: Target,
 ) -> tuple[str, ...]:
     """Flags appended to the device compiler's command: the caller's, the kernel's, the options'."""
     import shlex
@@ -54,7 +56,8 @@ def compile_flags(
             )
         return [str(f) for f in flags or ()]
 
-    fast = ["-ffast-math"] if option(configs, PassConfigKey.TL_ENABLE_FAST_MATH) else []
+    is_fast = option(configs, PassConfigKey.TL_ENABLE_FAST_MATH)
+    fast = builder_of(target).fast_math if is_fast else ()
     configured = words(option(configs, PassConfigKey.TL_DEVICE_COMPILE_FLAGS))
     return tuple(
         dict.fromkeys([*fast, *words(given), *func.attribute(COMPILE_FLAGS, ()), *configured])
@@ -114,23 +117,9 @@ def lower(
     artifact = CompiledArtifact(module, module, params_of(func), source, None, chosen, target_host)
     if enable_device_compile:
         started = time.perf_counter()
-        artifact.rt_mod = build(func, source, compile_flags(func, configs, flags))
+        given = compile_flags(func, configs, flags, chosen)
+        artifact.rt_mod = builder_of(chosen).build(
+            BuildRequest(func, lowered, source, chosen, given)
+        )
         context.timings["compile"] = time.perf_counter() - started
     return artifact
-
-
-def library_source(func: PrimFunc, device_source: str) -> str:
-    """Kernel text followed by its FFI entry point: one translation unit."""
-    from tilelang.codegen.c import CALLEE_SUFFIX, FAILURE_REASON
-
-    entry = emit_entry(func, func.name + CALLEE_SUFFIX, failure_reason=FAILURE_REASON)
-    return f"{device_source}\n{entry}"
-
-
-def build(func: PrimFunc, device_source: str, flags: Sequence[str] = ()) -> Module:
-    """Compile printed text into a loadable library.
-
-    Raises:
-        ToolchainError: when there is no compiler, or it fails.
-    """
-    return build_module(library_source(func, device_source), func.name, compile_flags=flags)

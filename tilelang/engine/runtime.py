@@ -94,6 +94,8 @@ class Module:
         library: path of the shared object; it must stay readable until the first call.
         source: C text it was made from, if known.
         compile_flags: the user's flags it was made with.
+        host_source: the part of the text that calls the kernels, if known.
+        place: where tensors of a call have to be, as messages name it.
     """
 
     def __init__(
@@ -105,6 +107,8 @@ class Module:
         self.library = Path(library)
         self.source = source
         self.compile_flags = tuple(compile_flags)
+        self.host_source: str | None = None
+        self.place = "cpu"
         self._lock = threading.Lock()
         self._loaded: Any = None
         self._functions: dict[str, Executable] = {}
@@ -130,11 +134,19 @@ class Module:
 
     def _find(self, name: str) -> Executable:
         if self._loaded is None:
-            self._loaded = _load_library(self.library)
+            self._loaded = _load_library(self.library, self._connect)
         try:
             return Executable(name, self._loaded.get_function(name), self)
         except AttributeError:
             raise KeyError(f"{self.library} has no kernel called {name!r}") from None
+
+    def _connect(self, library: ctypes.CDLL) -> None:
+        """Give the open library what it needs of this process."""
+        connect_thread_pool(library)
+
+    def companions(self) -> dict[str, bytes]:
+        """Files that have to lie beside the library."""
+        return {}
 
     def get_source(self) -> str:
         """C text the library was made from; empty when unknown."""
@@ -167,8 +179,12 @@ def build_module(
     directory: str | os.PathLike[str] | None = None,
     compile_flags: Sequence[str] = (),
     toolchain: Toolchain | None = None,
+    has_blocks: bool = True,
 ) -> Module:
     """Compile C text into `directory`/`name`.so (a folder of this process when not given).
+
+    Args:
+        has_blocks: whether it runs blocks of kernels itself, and so needs the thread pool.
 
     Raises:
         ToolchainError: when there is no C compiler, or it fails.
@@ -176,7 +192,7 @@ def build_module(
     tool = toolchain if toolchain is not None else CToolchain()
     folder = Path(tempfile.mkdtemp(dir=_process_folder())) if directory is None else Path(directory)
     output = folder / (name + tool.suffix)
-    if isinstance(tool, CToolchain):
+    if isinstance(tool, CToolchain) and has_blocks:
         prepare_thread_pool()
     tool.build([source], output, compile_flags)
     return Module(output, source, compile_flags)
@@ -207,8 +223,8 @@ def get_num_threads() -> int:
 # -- loading -------------------------------------------------------------------------------------
 
 
-def _load_library(path: Path) -> Any:
-    """Open a kernel library and give it the process's thread pool."""
+def _load_library(path: Path, connect: Callable[[ctypes.CDLL], None]) -> Any:
+    """Open a kernel library, and have `connect` give it what it needs of this process."""
     import ctypes  # with tvm_ffi, what a process pays for its first kernel and not for the import
 
     import tvm_ffi
@@ -221,7 +237,7 @@ def _load_library(path: Path) -> Any:
         )  # the same library again, for a function without FFI signature
     except (OSError, RuntimeError) as error:
         raise ToolchainError(f"the compiled library {path} cannot be loaded: {error}") from None
-    connect_thread_pool(library)
+    connect(library)
     return module
 
 

@@ -256,6 +256,10 @@ class CToolchain:
 
     suffix = ".dll" if sys.platform == "win32" else ".dylib" if sys.platform == "darwin" else ".so"
 
+    def __init__(self, tuned: bool = True) -> None:
+        """`tuned`: for this processor, rather than for any of its kind."""
+        self.tuned = tuned
+
     def identity(self) -> str:
         compiler = find_compiler()
         command = shlex.join(compiler.command)
@@ -270,7 +274,8 @@ class CToolchain:
         """The command line that makes `output`; the user's flags come last, so they win."""
         compiler = find_compiler()
         return [
-            *compiler.command, *_BASE_FLAGS, *compiler.native_flags, f"-I{C_HEADERS}",
+            *compiler.command, *_BASE_FLAGS, *(compiler.native_flags if self.tuned else ()),
+            f"-I{C_HEADERS}",
             *flags, "-shared", "-pthread", "-o", str(output), "-x", "c", *map(str, inputs),
             "-x", "none", "-lm", *_LINK_FLAGS,
         ]  # fmt: skip

@@ -17,6 +17,7 @@ PREFER_ASYNC = "prefer_async"  # bool: use cp.async for global -> shared stores 
 UNROLL_EXPLICIT = "explicit"  # bool: expanded by us rather than by the device compiler
 UNROLL_FACTOR = "unroll_factor"  # int
 REDUCTION = "reduction"  # tuple[tuple[str, Buffer], ...]: (operator, local.var) combined over lanes
+TILE_OP = "tile_op"  # str: the tile operation that a T.Parallel nest was written for
 THREAD_TAG = "thread"  # str: hardware index of a THREAD_BINDING loop, such as "threadIdx.x"
 
 # Launch
@@ -30,6 +31,7 @@ ARRIVE_COUNTS = "arrive_counts"  # tuple[int, ...]: arrivals that complete each 
 REDUCER = "reducer"  # tuple[str, str]: operation, replication of a T.alloc_reducer
 LAYOUT = "layout"  # Layout: physical place of each element
 ARENA_OFFSET = "arena_offset"  # int: bytes from the start of the block's scratch memory
+VERSIONS = "versions"  # int: slots along the first axis, from T.Pipelined
 SHARES_ARENA = "shares_arena"  # bool: other buffers use the same bytes at other times
 
 # Attr: `value` speaks of `body`

@@ -15,13 +15,22 @@ from typing import Any
 
 from tilelang import cache
 from tilelang.engine.callback import hook_identity
+from tilelang.engine.builder import builder_of
 from tilelang.engine.lower import as_prim_func, compile_flags, merged_configs
 from tilelang.engine.toolchain import headers_digest
 from tilelang.env import env
 from tilelang.errors import ArgumentTypeError
 from tilelang.ir.func import PrimFunc
-from tilelang.jit.adapter.base import legalize_result_idx
-from tilelang.jit.kernel import JITKernel, log_compilation, resolve_backend, resolve_out_idx
+from tilelang.ir.stmt import Stmt
+from tilelang.ir.visitor import walk
+from tilelang.jit.adapter.base import BaseKernelAdapter, legalize_result_idx
+from tilelang.jit.kernel import (
+    ADAPTERS,
+    JITKernel,
+    log_compilation,
+    resolve_backend,
+    resolve_out_idx,
+)
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
 
@@ -52,7 +61,8 @@ def compile(
 
     Args:
         out_idx: parameters that a call allocates and returns (an index or a list; negative too).
-        execution_backend: `"tvm_ffi"`, `"cython"`; `None` or `"auto"`: the target's first.
+        execution_backend: `"tvm_ffi"`, `"cython"` (CPU), `"nvrtc"` (CUDA); `None` or `"auto"`: the
+            target's first that works on this machine.
         target: such as `"c"`; `None` or `"auto"`: what this machine has.
         pass_configs: `PassConfigKey` members or their value strings -> values.
         compile_flags: appended to the device compiler's command.
@@ -137,25 +147,27 @@ class _Request:
         self.backend, self.verbose = backend, verbose
         self.out_idx = out_idx
         self.configs = merged_configs(func, pass_configs)
-        self.flags = compile_flags(func, self.configs, flags)
+        self.flags = compile_flags(func, self.configs, flags, target)
+        self.adapter: type[BaseKernelAdapter] = load(ADAPTERS[backend])
         positions = resolve_out_idx(func, out_idx)
         self.positions = legalize_result_idx(positions, len(func.params))
 
     def key(self) -> cache.CacheKey:
         """What decides the result, and nothing else."""
-        toolchain = load(self.target.row.toolchain)() if self.target.row.toolchain else None
+        builder = builder_of(self.target)
         return cache.cache_key(
-            ir=self.func.script() + source_lines(self.func),
+            ir=self.func.script() + source_lines(self.func, builder.located),
             target=str(self.target),
             target_host=None if self.target_host is None else str(self.target_host),
             pass_configs={
                 **self.configs,
                 "sanitize": env.TILELANG_SANITIZE,
+                "place": builder.place,
                 "postproc": hook_identity(self.target.kind),
             },
             out_idx=self.positions,
             backend=self.backend,
-            compiler=toolchain.identity() if toolchain is not None else "",
+            compiler=builder.identity(self.target, self.adapter.needs_host_compiler),
             flags=self.flags,
             headers=headers_digest(),
             version=cache.package_version(),
@@ -176,7 +188,7 @@ class _Request:
         try:
             return JITKernel.from_database(
                 self.func, entry.host_source or "", entry.device_source or "",
-                str(entry.executable), entry.params, self.target, self.target_host,
+                str(entry.file(self.adapter.library_file)), entry.params, self.target, self.target_host,
                 self.out_idx, self.backend, self.configs, self.flags,
             )  # fmt: skip
         except (
@@ -194,25 +206,23 @@ class _Request:
 
     def compile_and_keep(self, key: cache.CacheKey) -> JITKernel:
         kernel = self.compile()
-        library = kernel.adapter.library_path
+        device_file = f"device_kernel{self.target.row.source_suffix}"
+        host_file = f"host_kernel{self.adapter.host_suffix}"
         cache.default_store().save(
             key,
             {
-                cache.EXECUTABLE: library,
-                cache.DEVICE_SOURCE: kernel.get_kernel_source().encode(),
-                cache.HOST_SOURCE: kernel.get_host_source().encode(),
+                **kernel.adapter.binaries(),
+                device_file: kernel.get_kernel_source().encode(),
+                host_file: kernel.get_host_source().encode(),
             },
             kernel.params,
         )
         return kernel
 
 
-def source_lines(func: PrimFunc) -> str:
-    """Lines in the generated text: of run-time checks and, when sanitized, of all statements."""
-    from tilelang.ir.stmt import Assert, Stmt
-    from tilelang.ir.visitor import walk
-
-    kinds = Stmt if env.TILELANG_SANITIZE else Assert
+def source_lines(func: PrimFunc, located: tuple[type[Stmt], ...]) -> str:
+    """Lines of the statements that speak of them at run time; when sanitized, all do."""
+    kinds = Stmt if env.TILELANG_SANITIZE else located
     places = [str(n.span) for n in walk(func.body) if isinstance(n, kinds)]
     return "\n# " + " ".join(places) if places else ""
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tilelang.engine.builder import builder_of
 from tilelang.engine.lower import lower, params_of
 from tilelang.engine.param import CompiledArtifact, KernelParam
 from tilelang.errors import ArgumentError, TargetError
@@ -20,6 +21,7 @@ from tilelang.target.target import Target, load
 ADAPTERS: dict[str, str] = {
     "tvm_ffi": "tilelang.jit.adapter.tvm_ffi:TVMFFIKernelAdapter",
     "cython": "tilelang.jit.adapter.cython:CythonKernelAdapter",
+    "nvrtc": "tilelang.jit.adapter.nvrtc:NVRTCKernelAdapter",
 }
 
 
@@ -34,8 +36,10 @@ def resolve_backend(backend: str | None, target: Target) -> str:
     wanted = backend or env.TILELANG_EXECUTION_BACKEND
     wanted = {"dlpack": "tvm_ffi"}.get(wanted, wanted)
     allowed = target.row.backends
+    if builder_of(target).hosted_only:
+        allowed = tuple(b for b in allowed if load(ADAPTERS[b]).takes_module)
     if wanted == "auto":
-        return allowed[0]
+        return next((b for b in allowed if load(ADAPTERS[b]).is_usable()), allowed[0])
     if wanted not in allowed:
         near = difflib.get_close_matches(str(wanted), allowed, n=1)
         raise TargetError(
@@ -109,7 +113,7 @@ class JITKernel:
         adapter = load(ADAPTERS[self.execution_backend])
         self.artifact = lower(
             func, self.target, self.target_host,
-            enable_device_compile=self.execution_backend == "tvm_ffi",
+            enable_device_compile=adapter.takes_module,
             pass_configs=self.pass_configs, flags=self.compile_flags, timings=self.timings,
         )  # fmt: skip
         artifact = self.artifact

@@ -219,6 +219,11 @@ class Layout:
 
         return Layout(new, forward)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables, which are made again on demand."""
+        derived = ("table", "offsets", "thread_table", "is_injective")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
     def __repr__(self) -> str:
         names = ", ".join(v.name for v in self.variables)
         return f"Layout({list(self.shape)}: ({names}) -> ({', '.join(map(str, self.forward))}))"

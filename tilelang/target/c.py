@@ -14,4 +14,5 @@ C_TARGET = TargetRow(
     warp_size=32,
     max_shared_bytes=0,
     max_threads=0,
+    builder="tilelang.engine.c_build:CBuilder",
 )

@@ -8,9 +8,10 @@ from typing import Any
 from tilelang.env import env
 from tilelang.errors import TargetError
 from tilelang.target.c import C_TARGET
+from tilelang.target.cuda import CUDA_TARGET
 from tilelang.target.target import Target, TargetRow, load
 
-TARGETS: dict[str, TargetRow] = {C_TARGET.kind: C_TARGET}
+TARGETS: dict[str, TargetRow] = {row.kind: row for row in (C_TARGET, CUDA_TARGET)}
 
 
 def unknown_target(kind: str) -> TargetError:

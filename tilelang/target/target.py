@@ -25,6 +25,8 @@ class TargetRow:
         description: one line for people.
         printer: function (PrimFunc, Target) -> source text.
         toolchain: class that turns text into a binary.
+        builder: gives the `engine.builder.Builder` that makes a library of text.
+        source_suffix: of files with the printed text.
         backends: execution backends, the automatic choice first.
         probe: function () -> dict of options that describe this machine's device, or `None`.
         warp_size: threads in lockstep.
@@ -41,6 +43,8 @@ class TargetRow:
     warp_size: int = 32
     max_shared_bytes: int = 0
     max_threads: int = 1024
+    builder: str | None = None
+    source_suffix: str = ".c"
 
 
 def load(path: str) -> Any:

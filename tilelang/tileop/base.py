@@ -79,6 +79,15 @@ class TileOperator:
         """
         return self.choose(ctx).lower(self, ctx)
 
+    def needs(self, ctx: LowerContext) -> LayoutNeeds:
+        """Layouts that the operation asks for: those of the first instruction that applies while
+        none is known. An operation that takes its operands as they are asks for nothing."""
+        for path in self.instructions.get(ctx.target.kind, ()):
+            instruction = load_instruction(path)
+            if instruction.applies(self, ctx) is None:
+                return instruction.needs(self, ctx)
+        return LayoutNeeds()
+
     def choose(self, ctx: LowerContext) -> Instruction:
         """The first instruction that applies; the decision is kept in `ctx.decisions`."""
         rejected: list[tuple[str, str]] = []

@@ -23,7 +23,11 @@ class Reduce(TileOperator):
         "c": (
             "tilelang.tileop.cpu.reduce:AlongRows",
             "tilelang.tileop.cpu.reduce:AcrossRows",
-        )
+        ),
+        "cuda": (
+            "tilelang.tileop.cuda.reduce:FragmentReduce",
+            "tilelang.tileop.cuda.reduce_memory:MemoryReduce",
+        ),
     }
 
     def __init__(self, node: TileOp) -> None:

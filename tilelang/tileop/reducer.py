@@ -15,7 +15,13 @@ from tilelang.tileop.loops import NOTHING
 
 
 class ReducerInit(TileOperator):
-    """Operand `dst`: the reducer; value `value`: what it starts from."""
+    """Operand `dst`: the reducer; value `value`: what it starts from; attribute `reducer`: its op."""
+
+    instructions = {"cuda": ("tilelang.tileop.cuda.reducer:InitReplicas",)}
+
+    def __init__(self, node: TileOp) -> None:
+        super().__init__(node)
+        self.operation: str = node.attribute(REDUCER, "sum")
 
     def lower(self, ctx: LowerContext) -> Stmt:
         if ctx.target.kind in self.instructions:
@@ -27,14 +33,19 @@ class ReducerInit(TileOperator):
 class FinalizeReducer(TileOperator):
     """Operand `src`: the reducer; operand `dst`, if any: where its value goes."""
 
+    instructions = {"cuda": ("tilelang.tileop.cuda.reducer:CombineReplicas",)}
+
     def __init__(self, node: TileOp) -> None:
         super().__init__(node)
         self.operation: str = node.attribute(REDUCER, "sum")
+        self.src = node.region("src")
+        has_dst = any(o.name == "dst" for o in node.operands)
+        self.dst = node.region("dst") if has_dst else None
 
     def lower(self, ctx: LowerContext) -> Stmt:
         if ctx.target.kind in self.instructions:
             return super().lower(ctx)
-        if not any(o.name == "dst" for o in self.node.operands):
+        if self.dst is None:
             return NOTHING
         operands = tuple(
             TileOperand(o.name, o.region, "r" if o.name == "src" else "w")

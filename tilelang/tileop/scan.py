@@ -15,7 +15,10 @@ from tilelang.tileop.base import TileOperator
 class Scan(TileOperator):
     """Facts of one scan."""
 
-    instructions = {"c": ("tilelang.tileop.cpu.scan:SerialScan",)}
+    instructions = {
+        "c": ("tilelang.tileop.cpu.scan:SerialScan",),
+        "cuda": ("tilelang.tileop.cuda.scan:LineScan",),
+    }
 
     def __init__(self, node: TileOp) -> None:
         super().__init__(node)

@@ -19,12 +19,14 @@ class PassContext:
         config: normalised pass configuration.
         sanitize: kernels check bounds and uninitialised reads while they run.
         timings: seconds per pass, filled in by the pipeline.
+        notes: what passes decided and why, for `kernel.explain()`; each prints itself.
     """
 
     target: Target
     config: Mapping[PassConfigKey, Any] = field(default_factory=dict)
     sanitize: bool = False
     timings: dict[str, float] = field(default_factory=dict)
+    notes: list[object] = field(default_factory=list)
 
     def option(self, key: PassConfigKey) -> Any:
         """The value of a pass configuration key, or its default."""

@@ -62,11 +62,11 @@ def flatten_buffers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     Raises:
         LayoutError: for a view that the physical layout of its storage cannot serve.
     """
-    del ctx  # the same on every target
     analyzer = Analyzer()
     for var in dynamic_extents(func):
         analyzer.bind(var, 0, None)
-    return replace(func, body=_Flattener(analyzer).mutate(func.body))
+    flattener = _Flattener(analyzer, vectors_are_moves=ctx.target.kind == "cuda")
+    return replace(func, body=flattener.mutate(func.body))
 
 
 def dynamic_extents(func: PrimFunc) -> list[Var]:
@@ -134,8 +134,9 @@ def _plus(a: Expr, b: Expr) -> Expr:
 
 
 class _Flattener(Mutator):
-    def __init__(self, analyzer: Analyzer) -> None:
+    def __init__(self, analyzer: Analyzer, vectors_are_moves: bool) -> None:
         self.analyzer = analyzer
+        self.vectors_are_moves = vectors_are_moves  # contiguous also in the physical layout
         self.flat: dict[Buffer, Buffer] = {}
         self.layouts: dict[Var, tuple[Buffer, Layout]] = {}
         self.view_layouts: dict[Buffer, Layout] = {}
@@ -171,11 +172,15 @@ class _Flattener(Mutator):
         if buffer is owner:
             return layout
         if buffer not in self.view_layouts:
-            self.view_layouts[buffer] = _seen_through(buffer, owner, layout)
+            self.view_layouts[buffer] = seen_through(buffer, owner, layout)
         return self.view_layouts[buffer]
 
     def index(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
-        index = flat_index(buffer, [self.mutate(i) for i in indices], self.layout_of(buffer))
+        layout, last = self.layout_of(buffer), indices[-1]
+        if layout is not None and self.vectors_are_moves and isinstance(last, Ramp):
+            first = self.index(buffer, (*indices[:-1], last.base))
+            return Ramp(first, constant(1, first.dtype), last.lanes)
+        index = flat_index(buffer, [self.mutate(i) for i in indices], layout)
         if isinstance(index, Ramp):
             return Ramp(self.analyzer.simplify(index.base), index.stride, index.lanes)
         return index if index.dtype.lanes > 1 else self.analyzer.simplify(index)
@@ -225,7 +230,12 @@ def _extent(value: Expr) -> Extent:
     return int(number) if number is not None else value
 
 
-def _seen_through(view: Buffer, owner: Buffer, layout: Layout) -> Layout:
+def seen_through(view: Buffer, owner: Buffer, layout: Layout) -> Layout:
+    """`layout`, which is that of `owner`, for the shape and dtype of `view`.
+
+    Raises:
+        LayoutError: for a view with strides or an offset.
+    """
     if view.declared_strides is not None or const_value(view.elem_offset) != 0:
         raise LayoutError(
             f"`{view.name}` is a strided window on `{owner.name}`, which has a physical layout",

@@ -75,10 +75,10 @@ def lower_tile_ops(func: PrimFunc, ctx: PassContext) -> PrimFunc:
         copy(A[by * 64, 0], A_shared); for i, j in Parallel(64, 32): A_shared[i, j] = ...
     --> for i: for j (vectorised): A_shared[i, j] = A[...];  for i: for j (vectorised): ...
     """
-    return _Lower(ctx).mutate(func)
+    return TileLowering(ctx).mutate(func)
 
 
-class _Lower(Mutator):
+class TileLowering(Mutator):
     """Walks down with the facts that hold at each place."""
 
     def __init__(self, ctx: PassContext) -> None:

@@ -34,20 +34,42 @@ class Pass:
         return getattr(import_module(module), function)
 
 
+_CPU = ("c",)
+_GPU = ("cuda",)
 PIPELINE: tuple[Pass, ...] = (
     Pass("check_tile_program", "tilelang.transform.check_tile_program:check_tile_program"),
     Pass("wrap_negative_indices", "tilelang.transform.wrap_negative_indices:wrap_negative_indices"),
     Pass("simplify", "tilelang.transform.simplify:simplify"),
-    Pass("infer_layouts", "tilelang.transform.infer_layouts:infer_layouts"),
-    Pass("lower_tile_ops", "tilelang.transform.lower_tile_ops:lower_tile_ops", form="thread"),
+    Pass("rasterize_blocks", "tilelang.transform.rasterize_blocks:rasterize_blocks", _GPU),
+    Pass("pipeline_loops", "tilelang.transform.pipeline_loops:pipeline_loops", _GPU),
+    Pass("expand_tile_ops", "tilelang.transform.expand_tile_ops:expand_tile_ops", _GPU),
+    Pass("infer_fragments", "tilelang.transform.infer_fragments:infer_fragments", _GPU),
+    Pass("infer_layouts", "tilelang.transform.infer_layouts:infer_layouts", _CPU),
+    Pass("lower_tile_ops", "tilelang.transform.lower_tile_ops:lower_tile_ops", _CPU, "thread"),
+    Pass("lower_threads", "tilelang.transform.lower_threads:lower_threads", _GPU, "thread"),
     Pass("legalize_memory", "tilelang.transform.legalize_memory:legalize_memory", form="thread"),
-    Pass("spread_threads", "tilelang.transform.spread_threads:spread_threads", ("c",), "thread"),
-    Pass("sanitize", "tilelang.transform.sanitize:sanitize", ("c",), "thread"),
-    Pass("stream_stores", "tilelang.transform.stream_stores:stream_stores", ("c",), "thread"),
+    Pass(
+        "vectorize_accesses",
+        "tilelang.transform.vectorize_accesses:vectorize_accesses",
+        _GPU,
+        "thread",
+    ),
+    Pass("spread_threads", "tilelang.transform.spread_threads:spread_threads", _CPU, "thread"),
+    Pass("sanitize", "tilelang.transform.sanitize:sanitize", _CPU, "thread"),
+    Pass("stream_stores", "tilelang.transform.stream_stores:stream_stores", _CPU, "thread"),
     Pass("simplify_threads", "tilelang.transform.simplify:simplify", form="thread"),
-    Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", form="thread"),
+    Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", _CPU, "thread"),
+    Pass(
+        "plan_shared_memory",
+        "tilelang.transform.plan_shared_memory:plan_shared_memory",
+        _GPU,
+        "thread",
+    ),
+    Pass("insert_barriers", "tilelang.transform.insert_barriers:insert_barriers", _GPU, "thread"),
+    Pass("check_barriers", "tilelang.transform.check_barriers:check_barriers", _GPU, "thread"),
     Pass("flatten_buffers", "tilelang.transform.flatten_buffers:flatten_buffers", form="thread"),
-    Pass("split_lanes", "tilelang.transform.split_lanes:split_lanes", ("c",), "thread"),
+    Pass("split_lanes", "tilelang.transform.split_lanes:split_lanes", form="thread"),
+    Pass("simplify_indices", "tilelang.transform.simplify:simplify", _GPU, "thread"),
 )
 
 

@@ -57,6 +57,7 @@ class PlannedBuffer:
     place: Place = "arena"
     offset: int = 0  # bytes from the start of the arena
     shares: bool = False  # another buffer overlaps in memory, at another time
+    alignment: int = ALIGNMENT  # of the offset
 
     def lives_with(self, other: PlannedBuffer) -> bool:
         """Whether there is a statement at which both are needed."""
@@ -78,6 +79,7 @@ class MemoryPlan:
 
     buffers: tuple[PlannedBuffer, ...]  # in program order
     arena_bytes: int
+    owner: str = "thread"  # who has an arena of its own
 
     def __str__(self) -> str:
         head = ("buffer", "bytes", "place", "first use", "last use")
@@ -88,7 +90,7 @@ class MemoryPlan:
             rows.append((b.buffer.name, str(b.bytes), place, *lines))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         text = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join([*text, f"arena: {self.arena_bytes} bytes per thread"])
+        return "\n".join([*text, f"arena: {self.arena_bytes} bytes per {self.owner}"])
 
 
 def buffer_bytes(buffer: Buffer, layout: Layout | None = None) -> int:
@@ -144,11 +146,11 @@ def plan_launch(launch: Launch) -> MemoryPlan:
             place, stack = "stack", stack + size
         when = (period.first, period.last, period.first_span, period.last_span)
         planned.append(PlannedBuffer(buffer, size, *when, place))
-    return _place(planned)
+    return place_in_arena(planned)
 
 
-def _place(buffers: Sequence[PlannedBuffer]) -> MemoryPlan:
-    """First fit, large buffers first."""
+def place_in_arena(buffers: Sequence[PlannedBuffer]) -> MemoryPlan:
+    """Offsets for the buffers whose place is the arena: first fit, large buffers first."""
     placed: list[PlannedBuffer] = []
     for index in sorted(range(len(buffers)), key=lambda i: -buffers[i].bytes):
         buffer = buffers[index]
@@ -159,7 +161,7 @@ def _place(buffers: Sequence[PlannedBuffer]) -> MemoryPlan:
         for other in neighbours:
             if offset + buffer.bytes <= other.offset:
                 break
-            offset = max(offset, _aligned(other.offset + other.bytes))
+            offset = max(offset, _aligned(other.offset + other.bytes, buffer.alignment))
         placed.append(dataclasses.replace(buffer, offset=offset))
     total = _aligned(max((p.offset + p.bytes for p in placed), default=0))
     by_data = {p.buffer.data: p for p in placed}
@@ -169,8 +171,8 @@ def _place(buffers: Sequence[PlannedBuffer]) -> MemoryPlan:
     return MemoryPlan(tuple(marked), total)
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _aligned(size: int, alignment: int = ALIGNMENT) -> int:
+    return -(-size // alignment) * alignment
 
 
 # -- the pass ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ what is being stored; a bound vector is a local array. Values with effects are e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tilelang.errors import Span, TargetError
@@ -55,20 +56,37 @@ _NOT_BY_LANE = frozenset(("call_extern", "call_pure_extern", "address_of", "acce
 _REGROUPING = frozenset(("make_vector", "reinterpret"))  # a lane is found by its number
 
 
-def split_lanes(func: PrimFunc, ctx: PassContext) -> PrimFunc:
+def split_lanes(
+    func: PrimFunc, ctx: PassContext, is_kept: Callable[[BufferStore], bool] | None = None
+) -> PrimFunc:
     """Rewrite vector values lane by lane.
+
+    Args:
+        is_kept: vector stores that stay. By default, of the target `cuda`, moves from one place
+            to another, which are left by `vectorize_accesses`; of others, none.
 
     Raises:
         TargetError: for an operation that takes vectors as a whole.
     """
     if not any(isinstance(n, Expr) and n.dtype.lanes > 1 for n in walk(func.body)):
         return func
-    return replace(func, body=_Splitter(ctx.target.kind).mutate(func.body))
+    chosen = is_kept or (_is_move if ctx.target.kind == "cuda" else _never)
+    return replace(func, body=_Splitter(ctx.target.kind, chosen).mutate(func.body))
+
+
+def _never(node: BufferStore) -> bool:
+    del node
+    return False
+
+
+def _is_move(node: BufferStore) -> bool:
+    return isinstance(node.value, BufferLoad) and isinstance(node.indices[-1], Ramp)
 
 
 class _Splitter(Mutator):
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, is_kept: Callable[[BufferStore], bool]) -> None:
         self.target = target
+        self.is_kept = is_kept
         self.arrays: dict[Var, Buffer] = {}  # bound vectors
         self.before: list[Stmt] = []  # what must run ahead of the statement at hand
         self.span: Span | None = None
@@ -86,17 +104,20 @@ class _Splitter(Mutator):
 
     def mutate_BufferStore(self, node: BufferStore) -> Stmt:
         index = node.indices[-1]
+        if self.is_kept(node):
+            return node
         if index.dtype.lanes == 1:
             return self._with_preparation(self.mutate_children(node))
         value, lanes = self._once(node.value), index.dtype.lanes
         if not self._reads_other_lanes(node):
-            return self._with_preparation(self._store_lanes(node.buffer, index, value, lanes))
+            stores = self._store_lanes(node.buffer, node.indices, value, lanes)
+            return self._with_preparation(stores)
         kept = Buffer(f"{node.buffer.name}_lanes", (lanes,), value.dtype.element, LOCAL)
         place = Ramp(as_expr(0), as_expr(1), lanes)
         loads = BufferLoad(kept, (place,))
-        fill = self._store_lanes(kept, place, value, lanes)
+        fill = self._store_lanes(kept, (place,), value, lanes)
         return self._with_preparation(
-            seq([Allocate(kept), fill, self._store_lanes(node.buffer, index, loads, lanes)])
+            seq([Allocate(kept), fill, self._store_lanes(node.buffer, node.indices, loads, lanes)])
         )
 
     def _reads_other_lanes(self, node: BufferStore) -> bool:
@@ -107,9 +128,11 @@ class _Splitter(Mutator):
             for n in loads
         )
 
-    def _store_lanes(self, buffer: Buffer, index: Expr, value: Expr, lanes: int) -> Stmt:
+    def _store_lanes(
+        self, buffer: Buffer, indices: tuple[Expr, ...], value: Expr, lanes: int
+    ) -> Stmt:
         def store(lane: Expr) -> Stmt:
-            at = (self.lane(index, lane),)
+            at = tuple(self.lane(index, lane) for index in indices)
             return BufferStore(buffer, self.lane(value, lane), at, span=self.span)
 
         by_number = any(isinstance(n, Call) and n.op in _REGROUPING for n in walk(value))
@@ -126,7 +149,7 @@ class _Splitter(Mutator):
         array = Buffer(node.var.name, (lanes,), node.var.dtype.element, LOCAL, span=node.span)
         self.arrays[node.var] = array
         place = Ramp(as_expr(0), as_expr(1), lanes)
-        fill = self._store_lanes(array, place, self._once(node.value), lanes)
+        fill = self._store_lanes(array, (place,), self._once(node.value), lanes)
         return self._with_preparation(seq([Allocate(array, span=node.span), fill]))
 
     def mutate_Evaluate(self, node: Evaluate) -> Stmt | None:

@@ -32,6 +32,10 @@
 #define TL_FFI_HOT __attribute__((always_inline, unused)) static inline
 #define TL_FFI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+#ifndef TL_FFI_SHOW_CPU /* whether messages say it of tensors on the CPU */
+#define TL_FFI_SHOW_CPU 0
+#endif
+
 enum { /* type_index of an argument */
   TL_FFI_NONE = 0, TL_FFI_INT = 1, TL_FFI_BOOL = 2, TL_FFI_FLOAT = 3, TL_FFI_POINTER = 4,
   TL_FFI_DLTENSOR = 7, TL_FFI_RAW_STR = 8, TL_FFI_SMALL_STR = 11, TL_FFI_STR = 65,
@@ -129,6 +133,9 @@ TL_FFI_HOT int tl_ffi_is_on_host(const tl_ffi_tensor *t) {
   return d == 1 || d == 3 || d == 11 || d == 13;
 }
 
+/* Memory that kernels on an NVIDIA GPU read: of a device, and the managed kind. */
+TL_FFI_HOT int tl_ffi_is_on_cuda(const tl_ffi_tensor *t) { return t->device_type == 2 || t->device_type == 13; }
+
 TL_FFI_HOT int64_t tl_ffi_stride(const tl_ffi_tensor *t, int32_t axis) {
   int64_t step = 1;
   if (t->strides) return t->strides[axis];
@@ -141,6 +148,12 @@ TL_FFI_HOT int tl_ffi_read_pointer(const tl_ffi_any *arg, void **out) {
   const tl_ffi_tensor *t = tl_ffi_as_tensor(arg);
   *out = t ? tl_ffi_data(t) : arg->v_ptr;
   return t || arg->type_index == TL_FFI_POINTER || arg->type_index == TL_FFI_INT || arg->type_index == TL_FFI_NONE;
+}
+
+/* Whether an argument for a pointer, if it is a tensor, is one that passes `test`. */
+TL_FFI_HOT int tl_ffi_points(const tl_ffi_any *arg, int (*test)(const tl_ffi_tensor *)) {
+  const tl_ffi_tensor *t = tl_ffi_as_tensor(arg);
+  return !t || test(t);
 }
 
 /* n of factor * n + offset == value; -1 when there is no such integer n >= 0. */
@@ -209,7 +222,10 @@ TL_FFI_COLD void tl_ffi_put_dtype(tl_ffi_text *out, const tl_ffi_tensor *t) {
 TL_FFI_COLD void tl_ffi_put_tensor(tl_ffi_text *out, const tl_ffi_tensor *t) {
   tl_ffi_put_dtype(out, t);
   tl_ffi_put_integers(out, t->shape, t->ndim, "[]");
-  if (t->device_type == 1) return;
+  if (t->device_type == 1) {
+    if (TL_FFI_SHOW_CPU) tl_ffi_put(out, " on cpu");
+    return;
+  }
   tl_ffi_put(out, t->device_type == 2 ? " on cuda:%d" : t->device_type == 8 ? " on mps:%d"
                 : t->device_type == 10 ? " on rocm:%d" : " on device %d", t->device_id);
   if (t->device_type != 2 && t->device_type != 8 && t->device_type != 10)
@@ -304,14 +320,14 @@ TL_FFI_COLD int tl_ffi_check_strides(const tl_ffi_param *p, const tl_ffi_tensor 
   return tl_ffi_raise("ValueError", &out);
 }
 
-/* What a kernel returned, when it was not 0: 1 is memory for its blocks that could not be had;
- * `reason` is the kernel's own account of anything else, or NULL. */
+/* What a kernel returned, when it was not 0: 1 is memory for its blocks that could not be had, 3
+ * memory that `reason` speaks of; `reason` is the kernel's own account of anything else, or NULL. */
 TL_FFI_COLD int tl_ffi_kernel_failed(const char *function, int32_t code, const char *reason) {
   tl_ffi_text out = {.used = 0};
   if (code == 1) tl_ffi_put(&out, "%s(): out of memory for the buffers of its blocks", function);
   else if (reason) tl_ffi_put(&out, "%s(): %s", function, reason);
   else tl_ffi_put(&out, "%s(): the kernel failed with code %d", function, code);
-  return tl_ffi_raise(code == 1 ? "MemoryError" : "RuntimeError", &out);
+  return tl_ffi_raise(code == 1 || code == 3 ? "MemoryError" : "RuntimeError", &out);
 }
 
 #endif

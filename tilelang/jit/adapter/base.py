@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+from tilelang.cache.entry import EXECUTABLE
 from tilelang.engine.param import KernelParam
-from tilelang.errors import ArgumentError, ArgumentTypeError
+from tilelang.engine.toolchain import find_compiler_command
+from tilelang.errors import ArgumentError, ArgumentTypeError, ToolchainError
 from tilelang.ir.func import IRModule, PrimFunc
 
 
@@ -50,6 +53,11 @@ class BaseKernelAdapter:
         host_kernel_source, device_kernel_source: text that calls the kernel, and of the kernel.
     """
 
+    library_file: ClassVar[str] = EXECUTABLE  # what `from_database` opens, in a cache entry
+    host_suffix: ClassVar[str] = ".c"  # of the file with the host text
+    needs_host_compiler: ClassVar[bool] = True
+    takes_module: ClassVar[bool] = False  # is given the library, rather than making one
+
     func: Callable[..., Any]
     ir_module: IRModule | None = None
     host_kernel_source: str | None = None
@@ -59,6 +67,21 @@ class BaseKernelAdapter:
         self.mod = mod
         self.params = params
         self.result_idx: list[int] = legalize_result_idx(result_idx, len(params))
+
+    @classmethod
+    def is_usable(cls) -> bool:
+        """Whether this machine has what the adapter needs: a C compiler, where it compiles."""
+        if not cls.needs_host_compiler:
+            return True
+        try:
+            find_compiler_command()
+        except ToolchainError:
+            return False
+        return True
+
+    def binaries(self) -> dict[str, Path | bytes]:
+        """File name -> content of the binaries that `from_database` needs again."""
+        raise NotImplementedError
 
     @staticmethod
     def get_current_stream_functor() -> Callable[[], int]:

@@ -113,7 +113,8 @@ class CythonKernelAdapter(BaseKernelAdapter):
     def _open(self, func: PrimFunc, library: str | Path | None) -> ctypes.CDLL:
         if library is None:
             configs = merged_configs(func, self.pass_configs)
-            self._generator.assign_compile_flags(compile_flags(func, configs, self.compile_flags))
+            flags = compile_flags(func, configs, self.compile_flags, self._generator.target)
+            self._generator.assign_compile_flags(flags)
             self._generator.update_lib_code(self.lib_code)
             self._generator.compile_lib()
         return self._generator.load_lib(library)
@@ -178,6 +179,10 @@ class CythonKernelAdapter(BaseKernelAdapter):
         if kernel_only:
             return self.get_device_source()
         return f"{self.get_device_source()}\n\n{self.get_host_source()}"
+
+    def binaries(self) -> dict[str, Path | bytes]:
+        """The library."""
+        return {self.library_file: self.library_path}
 
     @property
     def library_path(self) -> Path:

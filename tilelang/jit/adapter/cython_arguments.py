@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from tilelang.arith.evaluate import evaluate
 from tilelang.codegen.c import scalar_type
+from tilelang.codegen.host_c import HOST, Residence
 from tilelang.codegen.host_print import expected_text
 from tilelang.codegen.host_symbols import (
     Binding,
@@ -38,9 +39,6 @@ C_TYPES: dict[str, type[Any]] = {
     "void *": ctypes.c_void_p,
     **{f"{u}int{n}_t": getattr(ctypes, f"c_{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
 }
-_HOST_DEVICES = ("cpu",)
-
-
 @dataclass(frozen=True, slots=True)
 class TensorView:
     """What a tensor argument says of itself; strides are in elements.
@@ -57,9 +55,15 @@ class TensorView:
     is_contiguous: bool
     fault: str | None = None  # why the memory cannot be used as it is
 
-    def __str__(self) -> str:
-        place = "" if self.device in _HOST_DEVICES else f" on {self.device}"
+    def text(self, show_cpu: bool) -> str:
+        """`float32[4, 6] on cuda:0`."""
+        place = f" on {self.device}" if self.device != "cpu" or show_cpu else ""
         return f"{self.kind_name}[{', '.join(map(str, self.shape))}]{place}"
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu`, `cuda`."""
+        return self.device.partition(":")[0]
 
 
 _kinds: dict[Any, tuple[tuple[int, int, int] | None, str]] = {}
@@ -123,7 +127,7 @@ def _fits(tensor: Any, fast: _Fast) -> bool:
         tensor.shape == shape
         and _kind_of(tensor.dtype)[0] in kinds
         and tensor.is_contiguous()
-        and tensor.device.type in _HOST_DEVICES
+        and tensor.device.type == "cpu"
     )
 
 
@@ -134,8 +138,10 @@ class Arguments:
         argtypes: ctypes type of each value: parameters in order, then the symbols.
     """
 
-    def __init__(self, func: PrimFunc) -> None:
+    def __init__(self, func: PrimFunc, residence: Residence = HOST) -> None:
         self.func = func
+        self.residence = residence
+        self.is_host = residence is HOST
         self.plan: SymbolPlan = plan_symbols(func)
         self.params = list(func.params)
         extents = [e for b in func.buffer_params for e in (*b.shape, *(b.declared_strides or ()))]
@@ -150,7 +156,7 @@ class Arguments:
         self.tensor_positions = [k for k, p in enumerate(self.params) if isinstance(p, Buffer)]
         self.checks: tuple[Callable[[int, TensorView], None], ...] = (
             self._check_device, self._check_kind, self._check_shape, self._check_strides,
-            self._check_contiguity,
+            self._check_contiguity, self._check_alignment,
         )  # fmt: skip
         kinds = [_c_type(p) for p in self.params] + [_c_type(v) for v in self.plan.symbols]
         self.argtypes = kinds
@@ -168,6 +174,7 @@ class Arguments:
         """
         read = [reader(k, value) for k, (reader, value) in enumerate(zip(self.readers, args))]
         if not skip_tensor_validation:
+            self._check_one_device(read)
             for check in self.checks:
                 for position in self.tensor_positions:
                     view = read[position]
@@ -182,7 +189,9 @@ class Arguments:
 
     def _fast_facts(self, position: int, param: Buffer | Var) -> _Fast | None:
         """What a tensor must be to need no further look; `None` where symbols have to be found."""
-        if self.has_symbols or not isinstance(param, Buffer) or param.declared_strides is not None:
+        if not self.is_host or self.has_symbols:
+            return None
+        if not isinstance(param, Buffer) or param.declared_strides is not None:
             return None
         shape = tuple(
             self._stored(param, axis, False, e)
@@ -201,7 +210,7 @@ class Arguments:
         param = self.params[position]
         came = "None" if value is None else type(value).__name__
         where = f"{self.func.name}(): argument {position + 1} `{param.name}`"
-        return ArgumentTypeError(f"{where}: expected {expected_text(param)}, got {came}")
+        return ArgumentTypeError(f"{where}: expected {self._expected(position)}, got {came}")
 
     def _read_tensor(self, position: int, value: Any) -> Any:
         fast = self.fast[position]
@@ -213,6 +222,9 @@ class Arguments:
         if value is None and self.params[position] in self.plan.optional:
             return 0
         raise self._wrong_kind(position, value)
+
+    def _shown(self, view: TensorView) -> str:
+        return view.text(not self.is_host)
 
     def _reader(self, var: Var) -> Callable[[int, Any], Any]:
         kind = var.dtype
@@ -230,8 +242,9 @@ class Arguments:
         view = view_of(value)
         if view is None:
             raise self._wrong_kind(position, value)
-        if view.device not in _HOST_DEVICES:
-            raise self._fail(position, f"expected a tensor on cpu, got {view}")
+        if view.device_kind != self.residence.name:
+            wanted = f"expected a tensor on {self.residence.name}"
+            raise self._fail(position, f"{wanted}, got {self._shown(view)}")
         return view.address
 
     def _read_float(self, position: int, value: Any) -> float:
@@ -257,16 +270,39 @@ class Arguments:
             raise self._fail(position, f"expected {kind}, {low} to {high}, got {number}")
         return number
 
+    def _check_one_device(self, read: Sequence[Any]) -> None:
+        if not self.residence.passes_device:
+            return
+        first: TensorView | None = None
+        for position in self.tensor_positions:
+            view = read[position]
+            if not isinstance(view, TensorView) or view.device_kind != self.residence.name:
+                continue
+            first = first or view
+            if view.device != first.device:
+                raise self._wrong(position, view, f"; the tensors before it are on {first.device}")
+
     # -- checks, in the order in which they are made ----------------------------------------------
 
     def _wrong(self, position: int, view: TensorView, reason: str = "") -> ArgumentError:
         return self._fail(
-            position, f"expected {expected_text(self.params[position])}, got {view}{reason}"
+            position, f"expected {self._expected(position)}, got {self._shown(view)}{reason}"
         )
 
+    def _expected(self, position: int) -> str:
+        return expected_text(self.params[position], self.residence.name)
+
     def _check_device(self, position: int, view: TensorView) -> None:
-        if view.device not in _HOST_DEVICES:
+        if view.device_kind != self.residence.name:
             raise self._wrong(position, view)
+
+    def _check_alignment(self, position: int, view: TensorView) -> None:
+        if view.address % self.residence.alignment:
+            raise self._fail(
+                position,
+                f"expected {self._expected(position)} at an address divisible by "
+                f"{self.residence.alignment}, got address {view.address:#x}",
+            )
 
     def _check_kind(self, position: int, view: TensorView) -> None:
         if view.kind not in self.kinds[position]:

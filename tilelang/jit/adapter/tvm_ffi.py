@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tilelang.codegen.host_print import expected_text
-from tilelang.engine.lower import as_prim_func, build, compile_flags, library_source, merged_configs
+from tilelang.engine.builder import BuildRequest, builder_of
+from tilelang.engine.lower import as_prim_func, compile_flags, merged_configs
 from tilelang.engine.param import KernelParam
-from tilelang.engine.runtime import Executable, Module, load_module
+from tilelang.engine.runtime import Executable, Module
 from tilelang.errors import ArgumentError
 from tilelang.ir.expr import Var
 from tilelang.ir.func import IRModule, PrimFunc
@@ -41,6 +42,8 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         ArgumentError: for an out_idx outside the parameters.
         ToolchainError: when the library has to be built and that fails.
     """
+
+    takes_module: ClassVar[bool] = True
 
     target: str | Target = "cuda"
     executable: Executable | None = None
@@ -71,7 +74,8 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         self.ir_module = (
             func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
         )
-        self.target = determine_target(target)
+        chosen: Target = determine_target(target)
+        self.target = chosen
         self.host_mod = host_mod
         self.device_mod = device_mod
         self.host_kernel_source = host_kernel_source
@@ -80,20 +84,24 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         self.verbose = verbose
         self.pass_configs = None if pass_configs is None else dict(pass_configs)
         self.compile_flags = compile_flags
-        self.rt_mod = rt_mod if rt_mod is not None else self._build(func)
-        if self.host_kernel_source is None and self.device_kernel_source is not None:
-            self.host_kernel_source = library_source(func, "").lstrip("\n")
+        self.rt_mod = rt_mod if rt_mod is not None else self._build(func, chosen)
+        if self.host_kernel_source is None:
+            self.host_kernel_source = self.rt_mod.host_source
         self.dynamic_symbolic_map = dynamic_symbol_map(func)
         self.executable = self.rt_mod[func.name]
-        self.executable.parameters = [(p.name, expected_text(p)) for p in func.params]
+        self.executable.parameters = [
+            (p.name, expected_text(p, self.rt_mod.place)) for p in func.params
+        ]
         self.func = self._convert_torch_func(func, self.executable)
 
-    def _build(self, func: PrimFunc) -> Module:
+    def _build(self, func: PrimFunc, target: Target) -> Module:
         if self.device_kernel_source is None:
             raise ArgumentError("TVMFFIKernelAdapter needs a library or the kernel's source")
         configs = merged_configs(func, self.pass_configs)
-        return build(
-            func, self.device_kernel_source, compile_flags(func, configs, self.compile_flags)
+        flags = compile_flags(func, configs, self.compile_flags, target)
+        lowered = func if self.device_mod is None else as_prim_func(self.device_mod)
+        return builder_of(target).build(
+            BuildRequest(func, lowered, self.device_kernel_source, target, flags)
         )
 
     def _convert_torch_func(self, func: PrimFunc, executable: Executable) -> Callable[..., Any]:
@@ -139,12 +147,19 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         compile_flags: Sequence[str] | str | None = None,
     ) -> TVMFFIKernelAdapter:
         """An adapter around an exported library; nothing is compiled."""
-        source = f"{device_kernel_source}\n{host_kernel_source}"
+        chosen: Target = determine_target(target)
+        module = builder_of(chosen).load(
+            Path(kernel_lib_path), device_kernel_source, host_kernel_source, chosen
+        )
         return cls(
-            params, result_idx, target, func_or_mod, None, None,
-            load_module(kernel_lib_path, source),
+            params, result_idx, chosen, func_or_mod, None, None, module,
             host_kernel_source, device_kernel_source, verbose, pass_configs, compile_flags,
         )  # fmt: skip
+
+    def binaries(self) -> dict[str, Path | bytes]:
+        """The library, and what it needs beside it."""
+        assert self.rt_mod is not None
+        return {self.library_file: self.library_path, **self.rt_mod.companions()}
 
     @property
     def library_path(self) -> Path:

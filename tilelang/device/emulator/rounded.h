@@ -1,0 +1,17 @@
+/* Operations with a rounding direction: one line each. Included where TL_EMU_DIRECTIONS(name,
+ * result, parameters) says what to make of it. */
+TL_EMU_DIRECTIONS(__fadd, float, (float x, float y))
+TL_EMU_DIRECTIONS(__fsub, float, (float x, float y))
+TL_EMU_DIRECTIONS(__fmul, float, (float x, float y))
+TL_EMU_DIRECTIONS(__fdiv, float, (float x, float y))
+TL_EMU_DIRECTIONS(__fmaf, float, (float x, float y, float z))
+TL_EMU_DIRECTIONS(__frcp, float, (float x))
+TL_EMU_DIRECTIONS(__fsqrt, float, (float x))
+TL_EMU_DIRECTIONS(__dadd, double, (double x, double y))
+TL_EMU_DIRECTIONS(__dsub, double, (double x, double y))
+TL_EMU_DIRECTIONS(__dmul, double, (double x, double y))
+TL_EMU_DIRECTIONS(__ddiv, double, (double x, double y))
+TL_EMU_DIRECTIONS(__fma, double, (double x, double y, double z))
+TL_EMU_DIRECTIONS(__drcp, double, (double x))
+TL_EMU_DIRECTIONS(__dsqrt, double, (double x))
+TL_EMU_DIRECTIONS(__double2float, float, (double x))

@@ -1,0 +1,68 @@
+"""What turns printed text into a library that can be called, per target.
+
+In: a `BuildRequest`, from `engine.lower` or an adapter. Out: the `Module` that the target's builder
+makes of it. Builders are named by the target's row; this file names none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tilelang.engine.runtime import Module
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Stmt
+from tilelang.target.target import Target, load
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One library to be built.
+
+    Attributes:
+        func: as traced; its parameters are the arguments of a call.
+        lowered: after the last pass.
+        source: what the target's printer made of it.
+        target: what is compiled for.
+        flags: the user's, for the device compiler.
+    """
+
+    func: PrimFunc
+    lowered: PrimFunc
+    source: str
+    target: Target
+    flags: tuple[str, ...] = ()
+
+
+class Builder(Protocol):
+    """Text to library for one target."""
+
+    place: str  # where tensors of a call have to be, as messages name it
+    fast_math: tuple[str, ...]  # what tells the device compiler that speed matters more
+    hosted_only: bool  # its kernels are called by compiled host code alone
+    located: tuple[type[Stmt], ...]  # statements whose lines are in the binary, for messages
+
+    def identity(self, target: Target, hosted: bool = True) -> str:
+        """What besides text and flags decides the binary; `hosted`: with compiled host code."""
+        ...
+
+    def build(self, request: BuildRequest) -> Module:
+        """Compile.
+
+        Raises:
+            ToolchainError: when a compiler is missing, or fails.
+        """
+        ...
+
+    def load(self, library: Path, device_source: str, host_source: str, target: Target) -> Module:
+        """A library that was built before; nothing is compiled."""
+        ...
+
+
+def builder_of(target: Target) -> Builder:
+    """The builder that the target's row names."""
+    path = target.row.builder
+    assert path is not None, f"target {target.kind} has no builder"
+    found: Builder = load(path)()
+    return found

@@ -1,0 +1,55 @@
+"""The library of a CPU function: kernel text and FFI entry point, one translation unit.
+
+In: a `BuildRequest`. Out: a `Module`. The compiler is `toolchain.CToolchain`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tilelang.codegen.c import CALLEE_SUFFIX, FAILURE_REASON
+from tilelang.codegen.host_c import emit_entry
+from tilelang.engine.builder import BuildRequest
+from tilelang.engine.runtime import Module, build_module
+from tilelang.engine.toolchain import CToolchain
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Assert, Stmt
+from tilelang.target.target import Target
+
+
+def entry_source(func: PrimFunc) -> str:
+    """The FFI entry point, to stand after the kernel's text."""
+    return emit_entry(func, func.name + CALLEE_SUFFIX, failure_reason=FAILURE_REASON)
+
+
+class CBuilder:
+    """C text to a library of this machine."""
+
+    place = "cpu"
+    fast_math = ("-ffast-math",)
+    hosted_only = False
+    located: tuple[type[Stmt], ...] = (Assert,)
+
+    def identity(self, target: Target, hosted: bool = True) -> str:
+        """Compiler, version, processor, default flags."""
+        del target, hosted
+        return CToolchain().identity()
+
+    def build(self, request: BuildRequest) -> Module:
+        """Compile kernel and entry point together.
+
+        Raises:
+            ToolchainError: when there is no compiler, or it fails.
+        """
+        entry = entry_source(request.func)
+        text = f"{request.source}\n{entry}"
+        module = build_module(text, request.func.name, compile_flags=request.flags)
+        module.host_source = entry
+        return module
+
+    def load(self, library: Path, device_source: str, host_source: str, target: Target) -> Module:
+        """A library that was built before."""
+        del target
+        module = Module(library, f"{device_source}\n{host_source}")
+        module.host_source = host_source
+        return module

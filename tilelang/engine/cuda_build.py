@@ -1,0 +1,188 @@
+"""The library of a CUDA function: a cubin, and C code that loads and launches it.
+
+In: a `BuildRequest`, from `engine.lower`. Out: a `CudaModule`. NVRTC makes the cubin while the C
+compiler makes the library; they meet when the library is opened. An exported library carries the
+cubin inside. `cuda_builder` is where the choice between a device and the emulator is made.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tilelang.codegen.host_cuda import embed, library_text
+from tilelang.engine.builder import Builder, BuildRequest
+from tilelang.engine.nvrtc import CompiledCubin, NvrtcToolchain
+from tilelang.engine.runtime import Module, build_module
+from tilelang.engine.toolchain import CToolchain
+from tilelang.env import env
+from tilelang.errors import ArgumentError, ToolchainError
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Assert, Launch, Stmt
+from tilelang.ir.visitor import walk
+from tilelang.target.cuda import compile_arch
+from tilelang.target.target import Target, load
+
+CUBIN_FILE = "kernel.cubin"  # beside the library
+# The host code runs once per call and has no loops: it shall compile fast.
+_HOST_FLAGS = ("-O1",)
+PLACES = {
+    "device": "tilelang.engine.cuda_build:DeviceBuilder",
+    "emulator": "tilelang.engine.emulator:EmulatorBuilder",
+}
+
+
+def execution_place() -> str:
+    """Where kernels for `cuda` run: `"device"`, or under TILELANG_EMULATE=1 `"emulator"`."""
+    return "emulator" if env.TILELANG_EMULATE else "device"
+
+
+def cuda_builder() -> Builder:
+    """The builder of the target `cuda`."""
+    found: Builder = load(PLACES[execution_place()])()
+    return found
+
+
+def compile_cubin(
+    func: PrimFunc, source: str, target: Target, flags: Sequence[str] = ()
+) -> CompiledCubin:
+    """The cubin of `source`, the text printed for `func`.
+
+    Raises:
+        ToolchainError: when NVRTC is missing, or fails: at the user's line, with its log.
+    """
+    return NvrtcToolchain(compile_arch(target)).compile(
+        source, flags, name=func.name, source_files=source_files(func)
+    )
+
+
+def source_files(func: PrimFunc) -> dict[str, str]:
+    """Base name -> path of the files that a function's statements come from."""
+    files = {n.span.file for n in walk(func.body) if isinstance(n, Stmt) and n.span is not None}
+    return {os.path.basename(file): file for file in sorted(files)}
+
+
+class CudaModule(Module):
+    """A library whose kernels are in a cubin.
+
+    Attributes:
+        cubin: the kernels.
+        compiled: what NVRTC said of them; `None` when they were loaded from a file.
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        host_source: str,
+        cubin: bytes | None,
+        compiled: CompiledCubin | None = None,
+    ) -> None:
+        super().__init__(library, host_source)
+        self.place = "cuda"
+        self.host_source = host_source
+        self.cubin = cubin
+        self.compiled = compiled
+
+    def _connect(self, library: ctypes.CDLL) -> None:
+        """Hand the library its kernels; one that was exported has them."""
+        set_image: Any = getattr(library, "tl_set_image", None)
+        if set_image is None:
+            return
+        if self.cubin is None:
+            raise ToolchainError(
+                f"{self.library} needs its kernels: there is no {CUBIN_FILE} beside it"
+            )
+        set_image.argtypes, set_image.restype = [ctypes.c_char_p], None
+        set_image(self.cubin)  # this module keeps it alive, and every executable this module
+
+    def companions(self) -> dict[str, bytes]:
+        """The kernels."""
+        return {} if self.cubin is None else {CUBIN_FILE: self.cubin}
+
+    def export_library(self, path: str | os.PathLike[str]) -> None:
+        """Write a shared object that works without this package: `tvm_ffi.load_module(path)`.
+
+        Raises:
+            ArgumentError: when the kernels or the text of this module are not known.
+            ToolchainError: when the C compiler fails.
+        """
+        if self.cubin is None or not self.host_source:
+            raise ArgumentError(
+                f"{self.library} was loaded without its source and cannot be exported"
+            )
+        text = embed(self.host_source, self.cubin)
+        CToolchain(tuned=False).build([text], Path(path), _HOST_FLAGS)
+
+
+class DeviceBuilder:
+    """CUDA text to a library that launches on NVIDIA GPUs."""
+
+    place = "cuda"
+    fast_math = ("--use_fast_math",)
+    hosted_only = False
+    located: tuple[type[Stmt], ...] = (Assert, Launch)
+
+    def identity(self, target: Target, hosted: bool = True) -> str:
+        """NVRTC, its flags and headers; with compiled host code the C compiler's too."""
+        nvrtc = NvrtcToolchain(compile_arch(target)).identity()
+        return f"{nvrtc} || {CToolchain().identity()}" if hosted else nvrtc
+
+    def build(self, request: BuildRequest) -> CudaModule:
+        """Compile kernels and host code at the same time.
+
+        Raises:
+            ToolchainError: when a compiler is missing, or fails.
+        """
+        func = request.func
+        text = library_text(func, request.lowered, compile_arch(request.target))
+        with ThreadPoolExecutor(1) as other:
+            host = other.submit(build_host, text, func.name)
+            made = compile_cubin(func, request.source, request.target, request.flags)
+            library = host.result().library
+        return CudaModule(library, text, made.cubin, made)
+
+    def load(
+        self, library: Path, device_source: str, host_source: str, target: Target
+    ) -> CudaModule:
+        """A library that was built before, with the cubin beside it, or exported."""
+        del device_source, target
+        beside = library.with_name(CUBIN_FILE)
+        cubin = beside.read_bytes() if beside.is_file() else None
+        return CudaModule(library, host_source, cubin)
+
+
+def build_host(text: str, name: str) -> Module:
+    """The host code as a library without kernels."""
+    return build_module(text, name, compile_flags=_HOST_FLAGS, has_blocks=False)
+
+
+def disassemble(cubin: bytes) -> str:
+    """Machine code of a cubin, as text.
+
+    Raises:
+        ToolchainError: when neither `nvdisasm` nor `cuobjdump` is installed, or it fails.
+    """
+    for name, option in (("nvdisasm", "-c"), ("cuobjdump", "-sass")):
+        tool = shutil.which(name)
+        if tool is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="tilelang-sass-") as folder:
+            file = Path(folder) / CUBIN_FILE
+            file.write_bytes(cubin)
+            run = subprocess.run(
+                [tool, option, str(file)], capture_output=True, text=True, check=False
+            )
+        if run.returncode != 0:
+            raise ToolchainError(f"{name} failed: {run.stderr.strip()}")
+        return run.stdout
+    raise ToolchainError(
+        "reading machine code needs nvdisasm or cuobjdump on the path",
+        hint="pip install nvidia-cuda-nvdisasm, or install the CUDA toolkit",
+    )

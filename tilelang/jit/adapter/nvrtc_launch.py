@@ -1,0 +1,216 @@
+"""The host side of a CUDA function as Python text, for the `nvrtc` backend.
+
+In: the flattened function of a compilation. Out: text of
+
+    def read(A, alpha): ...                          quick look at the arguments
+    def launch(device, stream, A, alpha, m): ...     grid extents, workspaces, launches
+
+`read` gives `(device, A's address, alpha, m)` where the arguments are the usual ones in every
+respect, and None otherwise: `cython_arguments` then looks again, and says what is wrong. `launch`
+packs a kernel's parameters with one call into memory of its thread, and hands the driver their
+addresses. What the text calls is given to it by `nvrtc.py`. It is printed once per kernel.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tilelang.codegen.host_symbols import plan_symbols, storage_of, symbols_in
+from tilelang.codegen.kernel_launch import KernelArgument, KernelLaunch, kernel_launches
+from tilelang.ir.buffer import Buffer, Extent
+from tilelang.ir.expr import Var, const_value
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Launch
+from tilelang.jit.adapter.wrapper_launch import PYTHON, HostExpressions, HostPrinter
+
+_FORMATS = {  # C type of a parameter -> format of `struct`
+    "void *": "P", "_Bool": "?", "float": "f", "double": "d",
+    "int8_t": "b", "int16_t": "h", "int32_t": "i", "int64_t": "q",
+    "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """How the parameters of one kernel lie in memory.
+
+    Attributes:
+        format: of `struct`, native sizes and alignment.
+        offsets: of each parameter, in bytes.
+        size: bytes in all.
+    """
+
+    format: str
+    offsets: tuple[int, ...]
+    size: int
+
+
+def parameter_layout(params: Sequence[KernelArgument]) -> ParameterLayout:
+    """Each parameter at a multiple of its size."""
+    text, offsets = "@", []
+    for param in params:
+        kind = _FORMATS[param.c_type]
+        text += kind
+        offsets.append(struct.calcsize(text) - struct.calcsize("@" + kind))
+    return ParameterLayout(text, tuple(offsets), struct.calcsize(text))
+
+
+class LauncherPrinter:
+    """Prints the launcher of one function.
+
+    Attributes:
+        kernels: in program order.
+    """
+
+    def __init__(self, func: PrimFunc, lowered: PrimFunc) -> None:
+        self.func = func
+        self.lowered = lowered
+        self.plan = plan_symbols(func)
+        self.kernels: list[KernelLaunch] = kernel_launches(lowered)
+        self.names = _names(func)
+        self.expressions = HostExpressions(PYTHON, self.names)
+
+    def text(self) -> str:
+        """Both functions."""
+        return f"{self.read_text()}\n\n{self.launch_text()}"
+
+    # -- reading arguments ------------------------------------------------------------------------
+
+    def read_text(self) -> str:
+        """`read`: conditions that together are enough, not what a message needs."""
+        params = [self._name(p) for p in self.func.params]
+        lines = [f"def read({', '.join(params)}):"]
+        tests = self._tests()
+        if tests is None:
+            return f"{lines[0]}\n    return None\n"
+        first = next((b for b in self.func.buffer_params), None)
+        device = "current_device()" if first is None else f"{self._name(first)}.get_device()"
+        lines += [f"    device = {device}", *self._symbol_lines()]
+        lines += ["    if (", *(f"        {t}" for t in _joined(tests)), "    ):"]
+        addresses = [f"at_{p}" if isinstance(q, Buffer) else p for p, q in zip(params, self.params)]
+        values = ["device", *addresses, *(self.names[v] for v in self.plan.symbols)]
+        return "\n".join([*lines, f"        return {', '.join(values)},", "    return None", ""])
+
+    @property
+    def params(self) -> Sequence[Buffer | Var]:
+        return self.func.params
+
+    def _name(self, param: Buffer | Var) -> str:
+        return self.names[param.data if isinstance(param, Buffer) else param]
+
+    def _symbol_lines(self) -> list[str]:
+        return [
+            f"    {self.names[b.var]} = {self._name(b.site.buffer)}.shape[{b.site.axis}]"
+            for b in self.plan.bindings
+        ]
+
+    def _tests(self) -> list[str] | None:
+        """Conditions on the arguments; `None` where a quick look cannot be enough."""
+        if any(b.site.is_stride or b.site.value is not b.var for b in self.plan.bindings):
+            return None
+        tests = ["device >= 0"]
+        for position, param in enumerate(self.params):
+            name = self._name(param)
+            if isinstance(param, Buffer):
+                storage = storage_of(param.dtype)
+                if param.declared_strides is not None or storage.numerator != storage.denominator:
+                    return None
+                tests += [
+                    f"{name}.get_device() == device",
+                    f"{name}.dtype in kinds_{position}",
+                    f"{name}.shape == {self._shape(param.shape)}",
+                    f"{name}.is_contiguous()",
+                    f"not (at_{name} := {name}.data_ptr()) & 15",
+                ]
+            else:
+                tests += self._scalar_tests(param, name)
+        for binding in self.plan.bindings:
+            if binding.var.dtype.bits < 64:
+                tests.append(f"{self.names[binding.var]} <= {binding.var.dtype.max_value()}")
+        return tests
+
+    def _scalar_tests(self, var: Var, name: str) -> list[str]:
+        kind = var.dtype
+        if kind.is_bool:
+            return [f"type({name}) is bool"]
+        if kind.is_int:
+            return [
+                f"type({name}) is int",
+                f"{kind.min_value()} <= {name} <= {kind.max_value()}",
+            ]
+        return [f"type({name}) is {'float' if kind.is_float else 'int'}"]
+
+    def _shape(self, shape: Sequence[Extent]) -> str:
+        extents = [self._extent(e) for e in shape]
+        return f"({', '.join(extents)}{',' if len(extents) == 1 else ''})"
+
+    def _extent(self, extent: Extent) -> str:
+        number = const_value(extent)
+        return str(number) if number is not None else self.expressions.text(extent)
+
+    # -- launching --------------------------------------------------------------------------------
+
+    def launch_text(self) -> str:
+        """`launch`, with the statements around the kernels."""
+        params = [self._name(p) for p in self.params]
+        params += [self.names[v] for v in self.plan.symbols]
+        printer = HostPrinter(PYTHON, self.expressions, self._launch)
+        body = printer.body(self.lowered.body).expandtabs(4)
+        head = f"def launch({', '.join(['device', 'stream', *params])}):"
+        return f"{head}\n    functions = functions_on(device)\n{body}\n"
+
+    def _launch(self, node: Launch) -> str:
+        index = next(i for i, k in enumerate(self.kernels) if k.node is node)
+        kernel = self.kernels[index]
+        extents = [self._extent(e) for e in kernel.grid]
+        lines: list[str] = []
+        for axis, extent in zip("xyz", extents):
+            if not extent.lstrip("-").isdecimal():
+                lines.append(f"grid_{axis} = {extent}")
+        grid = [e if e.lstrip("-").isdecimal() else f"grid_{a}" for a, e in zip("xyz", extents)]
+        unknown = [f"{e} > 0" for e in grid if not e.isdecimal()]
+        if "0" in grid:
+            return "\tpass"
+        inside = "\t" if unknown else ""
+        if unknown:
+            lines.append(f"if {' and '.join(unknown)}:")
+        for line in self._start(index, kernel, grid):
+            lines.append(inside + line)
+        return "\n".join(f"\t{line}" for line in lines)
+
+    def _start(self, index: int, kernel: KernelLaunch, grid: Sequence[str]) -> list[str]:
+        values = [self._value(p.var) for p in kernel.params]
+        block = ", ".join(map(str, kernel.block))
+        function = "launch_cooperative" if kernel.cooperative else "launch_kernel"
+        extra = "" if kernel.cooperative else ", 0"
+        size = ", ".join(grid)
+        lines = [f"memory, address = parameters({index})"]
+        if values:
+            lines.append(f"pack_{index}(memory, 0, {', '.join(values)})")
+        lines += [
+            f"code, = {function}(functions[{index}], {size}, {block}, {kernel.shared_bytes}, "
+            f"stream, address{extra})",
+            f"if code: failed({index}, code, device, ({size}))",
+        ]
+        return lines
+
+    def _value(self, var: Var) -> str:
+        return self.expressions.names.get(var, var.name)
+
+
+def _names(func: PrimFunc) -> dict[Var, str]:
+    """A Python name for each parameter and symbol that no other name of the text equals."""
+    params = [p.data if isinstance(p, Buffer) else p for p in func.params]
+    extents = [e for b in func.buffer_params for e in (*b.shape, *(b.declared_strides or ()))]
+    names: dict[Var, str] = {}
+    for var in (*params, *symbols_in(extents)):
+        if var not in names:
+            text = "".join(c if c.isalnum() else "_" for c in var.name)
+            names[var] = f"{text}_" if f"{text}_" not in names.values() else f"{text}_{len(names)}"
+    return names
+
+
+def _joined(tests: Sequence[str]) -> list[str]:
+    return [tests[0], *(f"and {t}" for t in tests[1:])]

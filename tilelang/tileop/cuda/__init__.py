@@ -1,0 +1,1 @@
+"""How tile operations run on the threads of an NVIDIA GPU."""

@@ -1,0 +1,142 @@
+"""Tile operations whose elements are independent become `T.Parallel` nests.
+
+In: tile form for a GPU. Out: tile form in which copies, fills, atomics, transpositions and im2col
+are nests over the elements they name; one mechanism (`infer_fragments`, `lower_threads`) then
+spreads all nests over threads, vectorises and guards them. Products, reductions and scans stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tilelang.ir.annotation import COALESCED_WIDTH, LOOP_LAYOUT, PREFER_ASYNC, TILE_OP
+from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
+from tilelang.ir.tile import TileOp
+from tilelang.ir.visitor import Mutator
+from tilelang.tileop.atomic import Atomic
+from tilelang.tileop.copy import Copy
+from tilelang.tileop.fill import Fill
+from tilelang.tileop.im2col import Im2Col
+from tilelang.tileop.loops import element, shifted, spread, store
+from tilelang.tileop.registry import operator_for
+from tilelang.tileop.transpose import Transpose
+from tilelang.transform.context import PassContext
+
+_NAMES = "ijklmnpqr"
+Indices = tuple[Expr, ...]
+
+
+def expand_tile_ops(func: PrimFunc, ctx: PassContext) -> PrimFunc:
+    """Write element-wise tile operations as loops.
+
+    Needs: tile form. Leaves: tile form whose tile operations are products, reductions and scans.
+
+        copy(A[by * 64, 0], A_shared)
+    --> for i, j in Parallel(64, 32): A_shared[i, j] = A[by * 64 + i, j]
+    """
+    del ctx  # the same for every device with threads
+    return _Expand().mutate(func)
+
+
+class _Expand(Mutator):
+    def mutate_TileOp(self, node: TileOp) -> Stmt:
+        operator = operator_for(node)
+        match operator:
+            case Copy():
+                return expand_copy(operator)
+            case Fill():
+                return _expand_fill(operator)
+            case Atomic():
+                return _expand_atomic(operator)
+            case Transpose():
+                return _expand_transpose(operator)
+            case Im2Col():
+                return _expand_im2col(operator)
+            case _:
+                return node
+
+
+def parallel(node: TileOp, extents: Sequence[Expr], body: Callable[[Indices], Stmt]) -> Stmt:
+    """A nest over `extents` that stands for `node`."""
+    sizes = list(extents) or [as_expr(1)]
+    variables = [
+        Var(_NAMES[d] if d < len(_NAMES) else f"i{d}", e.dtype) for d, e in enumerate(sizes)
+    ]
+    made = body(tuple(variables[: len(extents)]))
+    notes: Annotations = ((TILE_OP, node.op),)
+    for key in (COALESCED_WIDTH, LOOP_LAYOUT):
+        value = node.attribute(key)
+        notes = notes if value is None else (*notes, (key, value))
+    if node.attribute("is_async", False):
+        notes = (*notes, (PREFER_ASYNC, True))
+    for number in range(len(variables) - 1, -1, -1):
+        var, extent = variables[number], sizes[number]
+        made = For(
+            var, cast(as_expr(0), var.dtype), extent, LoopKind.PARALLEL, made,
+            notes if number == 0 else (), span=node.span,
+        )  # fmt: skip
+    return made
+
+
+def expand_copy(op: Copy) -> Stmt:
+    """One iteration per element of the side that is nearer to the registers."""
+
+    def body(indices: Indices) -> Stmt:
+        value = element(op.src, spread(op.src, op.src_axes, indices))
+        made = store(op.dst, spread(op.dst, op.dst_axes, indices), value)
+        made.span = op.node.span
+        return made
+
+    return parallel(op.node, op.extents, body)
+
+
+def _expand_fill(op: Fill) -> Stmt:
+    def body(indices: Indices) -> Stmt:
+        return store(op.dst, spread(op.dst, op.axes, indices), op.value)
+
+    return parallel(op.node, [op.dst.extents[a] for a in op.axes], body)
+
+
+def _expand_atomic(op: Atomic) -> Stmt:
+    buffer = op.dst.buffer
+
+    def body(indices: Indices) -> Stmt:
+        target = BufferLoad(buffer, shifted(op.dst, spread(op.dst, op.dst_axes, indices)))
+        if op.src is not None:
+            value = element(op.src, spread(op.src, op.src_axes, indices))
+        else:
+            assert op.value is not None, "a tile of atomics has values or one value"
+            value = op.value
+        args = (target, cast(value, buffer.dtype), as_expr(op.memory_order))
+        return Evaluate(Call(f"atomic_{op.kind}", args, buffer.dtype), span=op.node.span)
+
+    return parallel(op.node, op.extents, body)
+
+
+def _expand_transpose(op: Transpose) -> Stmt:
+    rank = len(op.dst.ranges)
+    swapped = [*range(rank - 2), rank - 1, rank - 2]
+
+    def body(indices: Indices) -> Stmt:
+        return store(op.dst, indices, element(op.src, spread(op.src, swapped, indices)))
+
+    return parallel(op.node, op.dst.extents, body)
+
+
+def _expand_im2col(op: Im2Col) -> Stmt:
+    axes = [len(op.col.ranges) - 2, len(op.col.ranges) - 1]
+
+    def body(indices: Indices) -> Stmt:
+        before: list[Stmt] = []
+
+        def bind(name: str, value: Expr) -> Expr:
+            var = Var(name, value.dtype)
+            before.append(Bind(var, value))
+            return var
+
+        value = op.value_at(*indices, bind=bind)
+        return seq([*before, store(op.col, spread(op.col, axes, indices), value)])
+
+    return parallel(op.node, [op.col.extents[a] for a in axes], body)

@@ -1,0 +1,446 @@
+"""Whether different threads may touch the same bytes in two accesses: by tables over all threads.
+
+Comes in: two accesses and how many iterations of the loops around both lie between them. Goes out:
+`NONE` (proven apart), `POSSIBLE` (not decided) or `CERTAIN` (two threads and one element were
+found). Indices are evaluated for every thread and every iteration of inner loops; what both
+accesses have in common (block indices, parameters, loops around both) is enumerated, reduced to one
+period where it occurs under a remainder only, or left out where it cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from tilelang.ir.annotation import ARENA_OFFSET, LAYOUT
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.expr import (
+    BinaryOp,
+    Call,
+    Cast,
+    Expr,
+    FloorMod,
+    IntImm,
+    Ramp,
+    Select,
+    Var,
+    const_value,
+)
+from tilelang.ir.stmt import Allocate, For, annotation
+from tilelang.ir.visitor import used_vars, walk
+from tilelang.layout.evaluate import evaluate
+from tilelang.transform.affine import split_linear
+from tilelang.transform.hazards import Access, inlined
+from tilelang.transform.plan_memory import buffer_bytes
+from tilelang.transform.thread_grid import WARP, ThreadGrid
+
+MANY = -1  # a distance of at least `hazards_flow.MAX_DISTANCE` iterations
+_LIMIT = 1 << 21  # elements of a table
+Distances = Mapping[int, int]  # id of a loop around both -> iterations between the accesses
+
+
+class Overlap(IntEnum):
+    """What is known of two accesses."""
+
+    NONE = 0
+    POSSIBLE = 1
+    CERTAIN = 2
+
+
+class _Undecided(Exception):
+    """An index that is not a function of threads and loop variables alone."""
+
+
+@dataclass(slots=True)
+class Storage:
+    """Facts of one launch that overlaps depend on."""
+
+    grid: ThreadGrid
+    names: dict[Var, Expr] = field(default_factory=dict)  # Bind values that are pure integers
+    common: set[Var] = field(default_factory=set)  # the same in all threads, always
+    arena: dict[Var, tuple[int, int]] = field(default_factory=dict)  # [start, end) in bytes
+    layouts: set[Var] = field(default_factory=set)  # storage with a physical layout
+    known: dict[Any, Overlap] = field(default_factory=dict)
+
+    def add(self, allocate: Allocate) -> None:
+        """Note where an allocation stands in the arena, and whether it has a layout."""
+        layout: Any = annotation(allocate.annotations, LAYOUT)
+        buffer = allocate.buffer
+        if layout is not None:
+            self.layouts.add(buffer.data)
+        offset: Any = annotation(allocate.annotations, ARENA_OFFSET)
+        if offset is not None:
+            self.arena[buffer.data] = (offset, offset + buffer_bytes(buffer, layout))
+
+    def meet_in_arena(self, a: Buffer, b: Buffer) -> bool:
+        """Whether two storages have bytes of the arena in common."""
+        first, second = self.arena.get(a.data), self.arena.get(b.data)
+        if first is None or second is None:
+            return False
+        return first[0] < second[1] and second[0] < first[1]
+
+    def overlap(
+        self, a: Access, b: Access, distances: Distances, per_warp: bool, any_thread: bool = False
+    ) -> Overlap:
+        """Whether threads may touch one byte in `a` and, `distances` iterations later, in `b`.
+
+        Args:
+            per_warp: accesses of threads of one warp are in order already.
+            any_thread: one thread that touches it in both counts too.
+        """
+        key = (id(a), id(b), tuple(sorted(distances.items())), per_warp, any_thread)
+        if key not in self.known:
+            self.known[key] = self._overlap(a, b, distances, per_warp, any_thread)
+        return self.known[key]
+
+    def _overlap(
+        self, a: Access, b: Access, distances: Distances, per_warp: bool, any_thread: bool
+    ) -> Overlap:
+        if a.buffer.data is not b.buffer.data:
+            meet = self.meet_in_arena(a.buffer, b.buffer)
+            return Overlap.POSSIBLE if meet else Overlap.NONE
+        try:
+            return _Comparison(self, a, b, distances).result(per_warp, any_thread)
+        except _Undecided:
+            return Overlap.POSSIBLE
+
+
+@dataclass(slots=True)
+class _Side:
+    """One of the two accesses: its index per axis, and the variables with their values."""
+
+    access: Access
+    starts: list[Expr]
+    widths: int  # units of the last axis from the start on
+    private: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
+    shifts: dict[Var, int] = field(default_factory=dict)  # loop variable -> iterations earlier
+    exact: bool = True
+    guards: list[Expr] = field(default_factory=list)
+
+
+class _Comparison:
+    def __init__(self, storage: Storage, a: Access, b: Access, distances: Distances) -> None:
+        if a.indices is None or b.indices is None:
+            raise _Undecided
+        self.storage = storage
+        self.distances = distances
+        self.shared: dict[Var, np.ndarray[Any, Any] | None] = {}  # None: not yet decided
+        self.ranges: dict[Var, tuple[int, int] | None] = {}
+        self.exact = True
+        same = a.buffer is b.buffer
+        if not same and a.buffer.data in storage.layouts:
+            raise _Undecided
+        unit = _unit(a, b)
+        self.a = self._side(a, unit, same, earlier=True)
+        self.b = self._side(b, unit, same, earlier=False)
+        self._decide_shared()
+
+    # -- the variables ---------------------------------------------------------------------------
+
+    def _side(self, access: Access, unit: int, same: bool, earlier: bool) -> _Side:
+        """Indices in units of `unit` bytes along the last (or the only) axis."""
+        assert access.indices is not None
+        indices = [inlined(i, self.storage.names) for i in access.indices]
+        lanes = 1
+        if isinstance(indices[-1], Ramp):
+            ramp = indices[-1]
+            if const_value(ramp.stride) != 1:
+                raise _Undecided
+            indices[-1], lanes = ramp.base, ramp.lanes
+        if any(i.dtype.lanes != 1 for i in indices):
+            raise _Undecided
+        item = _element_bits(access.buffer)
+        width = access.width * 8 if access.width else lanes * item
+        if width % unit or item % unit:
+            raise _Undecided
+        if not same:
+            flat: Expr | int = access.buffer.elem_offset
+            for index, stride in zip(indices, access.buffer.strides):
+                flat = index * stride + flat
+            if not isinstance(flat, Expr):
+                flat = IntImm(int(flat))
+            indices = [flat]
+        indices[-1] = indices[-1] * (item // unit)
+        side = _Side(access, indices, width // unit)
+        self._bind(side, earlier)
+        return side
+
+    def _bind(self, side: _Side, earlier: bool) -> None:
+        loops = {s.var: s for s in side.access.place.loops if isinstance(s, For)}
+        allowed: set[Var] = set()
+        todo = [v for e in side.starts for v in used_vars(e)]
+        for condition, holds in side.access.place.guards:
+            guard = inlined(condition, self.storage.names)
+            if not _is_index_arithmetic(guard):
+                side.exact = False
+                continue
+            side.guards.append(guard if holds else _negated(guard))
+            todo += used_vars(guard)
+        for var in dict.fromkeys(todo):
+            if var in self.storage.grid.vars:
+                allowed.add(var)
+            elif var in loops:
+                self._bind_loop(side, loops[var], earlier)
+            elif var in self.storage.common:
+                self.shared.setdefault(var, None)
+                self.ranges.setdefault(var, None)
+            else:
+                raise _Undecided
+
+    def _bind_loop(self, side: _Side, loop: For, earlier: bool) -> None:
+        start, extent = const_value(loop.start), const_value(loop.extent)
+        bounds = None if start is None or extent is None else (int(start), int(start + extent))
+        distance = self.distances.get(id(loop))
+        if distance is not None and distance != MANY:
+            self.shared.setdefault(loop.var, None)
+            if bounds is not None:
+                self.ranges[loop.var] = (bounds[0] + distance, bounds[1])
+            else:
+                self.ranges.setdefault(loop.var, None)
+            side.shifts[loop.var] = distance if earlier else 0
+            return
+        if distance == MANY:
+            side.exact = False
+        if bounds is None:
+            raise _Undecided
+        side.private[loop.var] = np.arange(*bounds, dtype=np.int64)
+
+    def _decide_shared(self) -> None:
+        """Values to try for what both accesses have in common."""
+        exprs = [*self.a.starts, *self.b.starts, *self.a.guards, *self.b.guards]
+        for var in self.shared:
+            bounds = self.ranges[var]
+            period = _period(exprs, var)
+            if bounds is not None and (bounds[1] - bounds[0] <= 16 or period is None):
+                self.shared[var] = np.arange(*bounds, dtype=np.int64)
+            elif period is not None:
+                first = bounds[0] if bounds is not None else 0
+                last = first + period if bounds is None else min(first + period, bounds[1])
+                self.shared[var] = np.arange(first, last, dtype=np.int64)
+            elif self._cancels(var):
+                self.shared[var] = np.zeros(1, np.int64)
+            else:
+                raise _Undecided
+            values = self.shared[var]
+            assert values is not None, "decided just now"
+            if values.size > 64 and self._cancels(var):
+                self.shared[var] = values[:1]
+
+    def _cancels(self, var: Var) -> bool:
+        """Whether `var` moves both accesses by the same amount, and no condition looks at it."""
+        for x, y in zip(self.a.starts, self.b.starts):
+            first, second = split_linear(x, var), split_linear(y, var)
+            if first is None or second is None or first[0] != second[0]:
+                return False
+        for side in (self.a, self.b):
+            kept = [g for g in side.guards if not any(v is var for v in used_vars(g))]
+            if len(kept) != len(side.guards):
+                side.guards, side.exact = kept, False
+        return True
+
+    # -- the tables ------------------------------------------------------------------------------
+
+    def result(self, per_warp: bool, any_thread: bool) -> Overlap:
+        if any(v is not None and v.size == 0 for v in self.shared.values()):
+            return Overlap.NONE  # the loop is shorter than the distance
+        first, second = self._points(self.a), self._points(self.b)
+        if not first.keys or not second.keys:
+            return Overlap.NONE
+        places = _numbered([*first.keys], [*second.keys])
+        a = _owners(places[0], first.threads, per_warp)
+        b = _owners(places[1], second.threads, per_warp)
+        common, i, j = np.intersect1d(a.places, b.places, return_indices=True)
+        if common.size == 0:
+            return Overlap.NONE
+        one = (a.low[i] == a.high[i]) & (b.low[j] == b.high[j]) & (a.low[i] == b.low[j])
+        collective = self.a.access.is_collective or self.b.access.is_collective
+        if not any_thread and not (collective and not per_warp) and bool(one.all()):
+            return Overlap.NONE
+        return Overlap.CERTAIN if self.a.exact and self.b.exact else Overlap.POSSIBLE
+
+    def _points(self, side: _Side) -> _Points:
+        """Every place that some thread touches, with the thread."""
+        axes = [(v, values) for v, values in self.shared.items() if values is not None]
+        count = len(axes)
+        grid = self.storage.grid
+        axes += [(v, np.arange(n, dtype=np.int64)) for v, n in zip(grid.vars, grid.extents)]
+        axes += list(side.private.items())
+        shape = tuple(len(values) for _, values in axes)
+        if math.prod(shape) * side.widths > _LIMIT:
+            raise _Undecided
+        env: dict[Var, Any] = {}
+        plain: dict[Var, Any] = {}
+        for number, (var, values) in enumerate(axes):
+            along = values.reshape([-1 if d == number else 1 for d in range(len(axes))])
+            plain[var] = along
+            env[var] = along - side.shifts.get(var, 0)
+        try:
+            columns = [_spread(evaluate(e, env), shape) for e in side.starts]
+            mask = np.ones(shape, bool)
+            for guard in side.guards:
+                mask &= np.broadcast_to(evaluate(guard, env), shape).astype(bool)
+        except (TypeError, KeyError) as error:
+            raise _Undecided from error
+        x, y, z = (plain[v] for v in grid.vars)
+        thread = _spread(x + grid.extents[0] * (y + grid.extents[1] * z), shape)
+        shared = [_spread(np.arange(n).reshape(_along(d, len(axes))), shape)
+                  for d, n in enumerate(shape[:count])]  # fmt: skip
+        keep = mask.reshape(-1)
+        flat = [c.reshape(-1)[keep] for c in (*shared, *columns)]
+        width, owners = side.widths, thread.reshape(-1)[keep]
+        if not flat[0].size:
+            return _Points([], owners)
+        if width > 1:
+            steps = np.arange(width, dtype=np.int64)
+            flat = [np.repeat(c, width) for c in flat]
+            flat[-1] = flat[-1] + np.tile(steps, len(owners))
+            owners = np.repeat(owners, width)
+        return _Points(flat, owners)
+
+
+@dataclass(slots=True)
+class _Points:
+    keys: list[np.ndarray[Any, Any]]  # a place, as several columns
+    threads: np.ndarray[Any, Any]
+
+
+@dataclass(slots=True)
+class _Owners:
+    places: np.ndarray[Any, Any]  # each once, ascending
+    low: np.ndarray[Any, Any]  # the first and the last thread that touches it
+    high: np.ndarray[Any, Any]
+
+
+def _owners(places: np.ndarray[Any, Any], threads: np.ndarray[Any, Any], per_warp: bool) -> _Owners:
+    owner = threads // WARP if per_warp else threads
+    order = np.argsort(places, kind="stable")
+    found, starts = np.unique(places[order], return_index=True)
+    sorted_owner = owner[order]
+    low = np.minimum.reduceat(sorted_owner, starts)
+    high = np.maximum.reduceat(sorted_owner, starts)
+    return _Owners(found, low, high)
+
+
+def _numbered(
+    first: list[np.ndarray[Any, Any]], second: list[np.ndarray[Any, Any]]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """One number per distinct row of columns, the same on both sides."""
+    a, b = np.zeros(len(first[0]), np.int64), np.zeros(len(second[0]), np.int64)
+    for x, y in zip(first, second):
+        low = min(int(x.min()), int(y.min()))
+        extent = max(int(x.max()), int(y.max())) - low + 1
+        a, b = a * extent + (x - low), b * extent + (y - low)
+    return a, b
+
+
+def _along(axis: int, rank: int) -> list[int]:
+    return [-1 if d == axis else 1 for d in range(rank)]
+
+
+def _spread(values: Any, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    return np.broadcast_to(np.asarray(values, np.int64), tuple(shape))
+
+
+def _element_bits(buffer: Buffer) -> int:
+    return buffer.dtype.bits * buffer.dtype.lanes
+
+
+def _unit(a: Access, b: Access) -> int:
+    """Bits of the largest piece of which all widths are multiples; at least a byte.
+
+    Two elements in one byte are no two places, as a store rewrites the byte: left undecided.
+    """
+    if any(x.buffer.dtype.elements_per_byte > 1 for x in (a, b)):
+        raise _Undecided
+    widths = [8 * x.width for x in (a, b) if x.width]
+    return math.gcd(_element_bits(a.buffer), _element_bits(b.buffer), *widths)
+
+
+def _negated(condition: Expr) -> Expr:
+    from tilelang.ir.expr import logical_not
+
+    return logical_not(condition)
+
+
+def _is_index_arithmetic(value: Expr) -> bool:
+    """Whether `layout.evaluate` can give the value of the scalar `value`."""
+    simple = (IntImm, Var, BinaryOp, Select, Cast)
+    for item in walk(value):
+        if isinstance(item, Call) and item.op in ("if_then_else", "likely"):
+            if item.op == "likely":
+                return False
+            continue
+        if not isinstance(item, Expr) or item.dtype.lanes != 1 or item.dtype.is_float:
+            return False
+        if not isinstance(item, simple) and type(item).__name__ not in ("Not", "BitNot"):
+            return False
+    return True
+
+
+def _period(exprs: Sequence[Expr], var: Var) -> int | None:
+    """The number after which all `exprs` repeat in `var`; `None` where one does not."""
+    period = 1
+    for value in exprs:
+        found = _period_of(value, var)
+        if found is None:
+            return None
+        period = math.lcm(period, found)
+    return period if period <= 4096 else None
+
+
+def _period_of(value: Expr, var: Var) -> int | None:
+    if not any(v is var for v in used_vars(value)):
+        return 1
+    if isinstance(value, FloorMod):
+        modulus = const_value(value.b)
+        if isinstance(modulus, int) and modulus > 0 and split_linear(value.a, var) is not None:
+            return modulus
+    if isinstance(value, Var):
+        return None
+    parts = [c for name in value.fields for c in _exprs(getattr(value, name))]
+    found = [_period_of(p, var) for p in parts]
+    if any(p is None for p in found):
+        return None
+    return math.lcm(1, *(p for p in found if p is not None))
+
+
+def _exprs(value: Any) -> list[Expr]:
+    if isinstance(value, Expr):
+        return [value]
+    return [v for v in value if isinstance(v, Expr)] if isinstance(value, tuple) else []
+
+
+def values_over_threads(
+    condition: Expr, storage: Storage, loops: Sequence[For], choose: Callable[[Any], bool]
+) -> bool | None:
+    """Whether `choose` holds for the table of `condition`, one row per value of what is common.
+
+    `None` where the condition depends on more than threads, parameters and constant loops.
+    """
+    guard = inlined(condition, storage.names)
+    if not _is_index_arithmetic(guard):
+        return None
+    grid = storage.grid
+    constant = {loop.var: loop for loop in loops}
+    env: dict[Var, Any] = {}
+    others = [v for v in used_vars(guard) if v not in grid.vars]
+    rank = len(others) + 3
+    for number, var in enumerate(others):
+        loop = constant.get(var)
+        start, extent = (const_value(loop.start), const_value(loop.extent)) if loop else (0, None)
+        if start is None or extent is None or not 0 < extent <= 4096:
+            return None
+        values = np.arange(int(start), int(start + extent), dtype=np.int64)
+        env[var] = values.reshape(_along(number, rank))
+    for number, (var, extent) in enumerate(zip(grid.vars, grid.extents)):
+        env[var] = np.arange(extent, dtype=np.int64).reshape(_along(len(others) + number, rank))
+    shape = tuple(len(np.ravel(env[v])) for v in (*others, *grid.vars))
+    if math.prod(shape) > _LIMIT:
+        return None
+    table = np.broadcast_to(evaluate(guard, env), shape).reshape(-1, grid.count)
+    return choose(table)

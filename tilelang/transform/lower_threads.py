@@ -1,0 +1,525 @@
+"""Tile form to what one thread of a GPU's block does.
+
+In: tile form with the layouts of `infer_fragments`. Out: thread form: a fragment buffer is the
+array of one thread's elements, a nest is a loop over its steps, an operation is the instructions it
+chose. Every access of a nest to global memory that cannot be shown to be in range has its
+predicate. Barriers and the places of shared buffers come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tilelang.ir import annotation as keys
+from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_SCOPES, Buffer
+from tilelang.ir.expr import (
+    HANDLE,
+    BufferLoad,
+    Call,
+    Expr,
+    Select,
+    Var,
+    as_expr,
+    cast,
+    ceildiv,
+    const_value,
+    equal,
+    if_then_else,
+    is_const,
+    logical_and,
+)
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.node import replace
+from tilelang.ir.ops import Effect, effect_of
+from tilelang.ir.stmt import (
+    Allocate,
+    Attr,
+    Bind,
+    BufferStore,
+    Evaluate,
+    For,
+    If,
+    Launch,
+    LoopKind,
+    Seq,
+    Stmt,
+    annotation,
+    seq,
+)
+from tilelang.ir.tile import TileOp
+from tilelang.ir.visitor import substitute, used_vars, walk
+from tilelang.layout.fragment import Fragment
+from tilelang.layout.layout import Layout, unflatten
+from tilelang.tileop.context import BlockThreads
+from tilelang.tileop.loops import in_range, run
+from tilelang.transform.affine import split_linear
+from tilelang.transform.context import PassContext
+from tilelang.transform.infer_fragments import block_threads
+from tilelang.transform.lower_tile_ops import TileLowering
+from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
+from tilelang.transform.varying import uses_threads
+
+_UNROLL_LIMIT = 64  # iterations of a user's loop that is unrolled because it indexes registers
+_STEPS_AT_ONCE = 16  # steps of a nest without registers that are unrolled together
+_COPY_FUNCTIONS = {4: "tl_cp_async_ca_4", 8: "tl_cp_async_ca_8", 16: "tl_cp_async_cg_16"}
+_WITHOUT_MEANING = (keys.L2_HIT_RATIO, keys.WS_SCHEDULE, keys.WS_ID, keys.SWIZZLE)
+
+
+def lower_threads(func: PrimFunc, ctx: PassContext) -> PrimFunc:
+    """Replace tile operations and nests by what one thread does.
+
+    Needs: tile form, after `infer_fragments`. Leaves: thread form.
+
+        for i, j in Parallel(64, 64): C_shared[i, j] = C_local[i, j]        (128 threads)
+    --> for s in unroll(16): for v in vectorized(2):
+            C_shared[rows(tx, s), columns(tx, s) + v] = C_local[s * 2 + v]
+    """
+    return _LowerThreads(ctx).mutate(func)
+
+
+class _NestState:
+    """The nest that is being lowered: where its accesses to registers and memory go."""
+
+    def __init__(self, nest: Nest) -> None:
+        self.nest = nest
+        self.registers: dict[int, Expr] = {}  # id of a load or store -> register
+        self.first: Expr | None = None  # only these threads write memory
+        self.lane_zero: dict[Var, Expr] = {}  # the vector loop's variable -> its group's first
+
+
+class _LowerThreads(TileLowering):
+    def __init__(self, ctx: PassContext) -> None:
+        super().__init__(ctx)
+        self.pass_context = ctx
+        self.nest: _NestState | None = None
+        self.outer: dict[Var, tuple[int, int]] = {}
+        self.reducer_buffers: set[Buffer] = set()
+
+    @property
+    def threads(self) -> BlockThreads:
+        """The threads of the launch around."""
+        found = self.context.threads
+        assert found is not None, "tile operations stand in launches"
+        return found
+
+    # -- launches, attributes, allocations ---------------------------------------------------------
+
+    def mutate_Launch(self, node: Launch) -> Launch:
+        self.has_thread_code = uses_threads(node)
+        physical = self._physical(node.body)
+        with self._with(threads=block_threads(node), **physical), self.facts.scope():
+            for var, extent in zip(node.grid_vars, node.grid_extents):
+                self.facts.add_range(var, as_expr(0), extent)
+            for var, extent in zip(node.thread_vars, node.thread_extents):
+                self.facts.add_range(var, as_expr(0), extent)
+            return self.mutate_children(node)
+
+    def mutate_Attr(self, node: Attr) -> Any:
+        if node.key in _WITHOUT_MEANING:
+            return self.mutate(node.body)
+        return super().mutate_Attr(node)
+
+    def _physical(self, body: Stmt) -> dict[str, Any]:
+        """The context's fields for the layouts that the allocations in `body` name."""
+        fragments: dict[Buffer, Fragment] = {}
+        layouts: dict[Buffer, Layout] = {}
+        registers: dict[Buffer, Buffer] = {}
+        for node in walk(body):
+            if not isinstance(node, Allocate):
+                continue
+            layout = annotation(node.annotations, keys.LAYOUT)
+            if not isinstance(layout, Layout):
+                continue
+            buffer = node.buffer
+            if not isinstance(layout, Fragment):
+                layouts[buffer] = layout
+                continue
+            fragments[buffer] = layout
+            count = int(layout.offsets.max()) + 1
+            registers[buffer] = Buffer(buffer.name, (count,), buffer.dtype, LOCAL, span=buffer.span)
+            if any(key == keys.REDUCER for key, _ in node.annotations):
+                self.reducer_buffers.add(buffer)
+        return {"fragments": fragments, "layouts": layouts, "registers": registers}
+
+    def mutate_Allocate(self, node: Allocate) -> Stmt:
+        registers = self.context.registers.get(node.buffer)
+        return node if registers is None else Allocate(registers, span=node.span)
+
+    # -- operations --------------------------------------------------------------------------------
+
+    def mutate_TileOp(self, node: TileOp) -> Stmt:
+        with self._with(scratch=[]):
+            made = super().mutate_TileOp(node)
+            scratch = [Allocate(b, span=node.span) for b in self.context.scratch]
+        return seq([*scratch, _without_collective(made)]) if scratch else _without_collective(made)
+
+    # -- loops -------------------------------------------------------------------------------------
+
+    def mutate_For(self, node: For) -> Any:
+        if node.kind is LoopKind.PARALLEL:
+            return self._lower_parallel(node)
+        start, extent = const_value(node.start), const_value(node.extent)
+        is_constant = isinstance(start, int) and isinstance(extent, int) and extent > 0
+        if is_constant:
+            self.outer[node.var] = (start, extent)  # type: ignore[assignment]
+        made = super().mutate_For(node)
+        self.outer.pop(node.var, None)
+        if not isinstance(made, For):
+            return made
+        if annotation(made.annotations, keys.REDUCTION) is not None:
+            made = replace(made, kind=LoopKind.SERIAL, annotations=())
+        if is_constant and made.kind is LoopKind.SERIAL and self._indexes_registers(made):
+            return replace(made, kind=LoopKind.UNROLLED)
+        return made
+
+    def _indexes_registers(self, loop: For) -> bool:
+        """Whether register arrays would be indexed by the loop's variable."""
+        extent = const_value(loop.extent)
+        if not isinstance(extent, int) or extent > _UNROLL_LIMIT:
+            return False
+        arrays = set(self.context.registers.values())
+        for node in walk(loop.body):
+            if not isinstance(node, (BufferLoad, BufferStore)) or node.buffer not in arrays:
+                continue
+            if any(v is loop.var for i in node.indices for v in used_vars(i)):
+                return True
+        return False
+
+    def _lower_parallel(self, node: For) -> Stmt:
+        nest = Nest(node)
+        if nest.extents is None:
+            return self._spread_evenly(nest)
+        if 0 in nest.extents:
+            return Seq(())
+        partition = partition_of(nest, self.context.fragments, self.threads.count)
+        state = _NestState(nest)
+        with self.facts.scope():
+            for loop in nest.loops:
+                self.facts.add_range(loop.var, loop.start, loop.extent)
+            vector = self._vector_width(nest, partition)
+            made = self._steps(state, partition, vector)
+        return in_range(made)
+
+    def _steps(self, state: _NestState, partition: Partition, vector: int) -> Stmt:
+        """The loop over steps, and inside it the one over lanes."""
+        nest, span = state.nest, state.nest.node.span
+        kind = nest.loops[0].var.dtype
+        step, lane, zero = Var("s", kind), Var("v", kind), cast(as_expr(0), kind)
+        thread = cast(self.threads.index, kind)
+        count = partition.holding.registers // vector
+        at = step if count > 1 else zero
+        inside = lane if vector > 1 else zero
+        values = partition.values(vector, thread, at, inside)
+        state.first = partition.first(vector, thread, at, inside)
+        state.lane_zero = partition.values(vector, thread, at, zero)
+        for access, table in self._register_tables(partition):
+            place = access.indices if table is None else None
+            state.registers[id(access.node)] = (
+                _row_major(access.buffer, place)
+                if place is not None
+                else table.expr(vector, at, inside)  # type: ignore[union-attr]
+            )
+        whole = self._as_async_copy(state, vector, values)
+        if whole is not None:
+            body, lanes = whole, 1
+        else:
+            body, lanes = self._body(state, values), vector
+        condition = partition.condition(vector, thread, at, zero)
+        if lanes > 1:
+            body = For(lane, zero, cast(as_expr(lanes), kind), LoopKind.VECTORIZED, body, span=span)
+        if condition is not None:
+            body = If(condition, body, span=span)
+        if count == 1:
+            return body
+        is_partial = not nest.fragments and count > _STEPS_AT_ONCE
+        notes = ((keys.UNROLL_FACTOR, _STEPS_AT_ONCE),) if is_partial else ()
+        extent = cast(as_expr(count), kind)
+        return For(step, zero, extent, LoopKind.UNROLLED, body, notes, span=span)
+
+    def _body(self, state: _NestState, values: Mapping[Var, Expr]) -> Stmt:
+        before, self.nest = self.nest, state
+        made: Stmt = self.mutate(state.nest.body) or Seq(())
+        self.nest = before
+        return substitute(made, values)
+
+    def _register_tables(self, partition: Partition) -> list[tuple[Access, RegisterTable | None]]:
+        """Registers of the accesses to fragments; `None`: a reducer, indexed as it is written."""
+        inner = {n.var: n for n in walk(partition.nest.body) if isinstance(n, For)}
+        ranges = dict(self.outer)
+        for var, loop in inner.items():
+            start, extent = const_value(loop.start), const_value(loop.extent)
+            if isinstance(start, int) and isinstance(extent, int) and extent > 0:
+                ranges[var] = (start, extent)
+        found: list[tuple[Access, RegisterTable | None]] = []
+        for access in partition.nest.accesses:
+            if access.buffer.scope() != FRAGMENT:
+                continue
+            if access.buffer in self.reducer_buffers:
+                found.append((access, None))
+                continue
+            table = partition.register(access, self.context.fragments[access.buffer], ranges)
+            assert isinstance(table, RegisterTable), f"{access.buffer.name}: {table}"
+            found.append((access, table))
+        return found
+
+    def _spread_evenly(self, nest: Nest) -> Stmt:
+        """Iterations dealt out one by one, for extents known only at run time."""
+        span = nest.node.span
+        total: Expr = as_expr(1)
+        for loop in nest.loops:
+            total = total * loop.extent
+        step = Var("s", total.dtype)
+        number = Var("number", total.dtype)
+        thread = cast(self.threads.index, total.dtype)
+        extents = [loop.extent for loop in nest.loops]
+        with self.facts.scope():
+            for loop in nest.loops:
+                self.facts.add_range(loop.var, loop.start, loop.extent)
+            before, self.nest = self.nest, _NestState(nest)
+            for access in nest.accesses:
+                if access.buffer.scope() == FRAGMENT:
+                    self.nest.registers[id(access.node)] = _row_major(access.buffer, access.indices)
+            body: Stmt = self.mutate(nest.body) or Seq(())
+            self.nest = before
+        indices = unflatten(number, extents)  # type: ignore[arg-type]
+        binds = [
+            Bind(loop.var, cast(loop.start + i, loop.var.dtype), span=span)
+            for loop, i in zip(nest.loops, indices)
+        ]
+        inner = seq([Bind(number, step * self.threads.count + thread), *binds, body])
+        reach = step * self.threads.count + thread < total
+        zero = cast(as_expr(0), total.dtype)
+        steps = cast(ceildiv(total, self.threads.count), total.dtype)
+        loop = For(step, zero, steps, LoopKind.SERIAL, If(reach, inner, span=span), (), span=span)
+        return in_range(loop)
+
+    # -- vectors and predicates --------------------------------------------------------------------
+
+    def _vector_width(self, nest: Nest, partition: Partition) -> int:
+        """Steps taken together: what memory can move at once, as long as the group has one
+        predicate for all of it."""
+        width = partition.vector(nest.vector_limit or 8)
+        var = nest.variables[nest.vector_loop]
+        for access in nest.accesses:
+            if access.buffer.scope() != GLOBAL:
+                continue
+            for index, size in zip(access.indices, access.buffer.shape):
+                while width > 1 and not self._in_groups(index, as_expr(size), var, width):
+                    width //= 2
+        return width
+
+    def _in_groups(self, index: Expr, size: Expr, var: Var, width: int) -> bool:
+        """Whether a group of `width` values of `var` is inside `size` or outside as a whole."""
+        if all(v is not var for v in used_vars(index)):
+            return True
+        if self.facts.can_prove(index >= 0) and self.facts.can_prove(index < size):
+            return True
+        parts = split_linear(index, var)
+        if parts is None or parts[0] != 1:
+            return False
+        return self.facts.can_prove(equal(parts[1] % width, 0)) and self.facts.can_prove(
+            equal(size % width, 0)
+        )
+
+    def _in_buffer(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+        """Condition: the element exists; what is known is left out."""
+        condition: Expr = as_expr(True)
+        lanes = self._group_start()
+        for index, size in zip(indices, buffer.shape):
+            first = substitute(index, lanes) if lanes else index
+            for part, seen in (
+                (index >= 0, first >= 0),
+                (index < as_expr(size), first < as_expr(size)),
+            ):
+                if not self.facts.can_prove(part):
+                    condition = logical_and(condition, seen)
+        return condition
+
+    def _group_start(self) -> dict[Var, Expr]:
+        """The vector loop's variable -> its value in the first lane of the group."""
+        if self.nest is None or not self.nest.lane_zero:
+            return {}
+        var = self.nest.nest.variables[self.nest.nest.vector_loop]
+        return {var: self.nest.lane_zero[var]}
+
+    # -- accesses ----------------------------------------------------------------------------------
+
+    def mutate_BufferLoad(self, node: BufferLoad) -> Expr:
+        indices = tuple(self.mutate(i) for i in node.indices)
+        place = self._register_of(node)
+        if place is not None:
+            return BufferLoad(self.context.registers[node.buffer], (place,))
+        made = node if indices == node.indices else BufferLoad(node.buffer, indices)
+        if self.nest is None or node.buffer.scope() != GLOBAL:
+            return made
+        condition = self._in_buffer(node.buffer, indices)
+        if is_const(condition, 1):
+            return made
+        return if_then_else(condition, made, self.context.safe_value(node.buffer, node.dtype))
+
+    def mutate_BufferStore(self, node: BufferStore) -> Stmt:
+        made = super().mutate_BufferStore(node)
+        if not isinstance(made, BufferStore):
+            return self.mutate(made)  # a quantifier went in front
+        place = self._register_of(node)
+        value = self.mutate(node.value)
+        if place is not None:
+            return replace(
+                made, buffer=self.context.registers[node.buffer], value=value, indices=(place,)
+            )
+        indices = tuple(self.mutate(i) for i in node.indices)
+        made = replace(made, value=value, indices=indices)
+        if node.buffer.scope() not in (GLOBAL, *SHARED_SCOPES):
+            return made
+        condition: Expr = as_expr(True)
+        if self.nest is not None and node.buffer.scope() == GLOBAL:
+            condition = self._in_buffer(node.buffer, indices)
+        return self._once(made, condition)
+
+    def _register_of(self, node: BufferLoad | BufferStore) -> Expr | None:
+        if node.buffer not in self.context.registers:
+            return None
+        if self.nest is not None and id(node) in self.nest.registers:
+            return self.mutate(self.nest.registers[id(node)])
+        return _row_major(node.buffer, node.indices)
+
+    def _once(self, stmt: Stmt, condition: Expr) -> Stmt:
+        """`stmt`, which others see, done by one thread where several would do the same."""
+        if self.nest is not None:
+            if self.nest.first is not None:
+                condition = logical_and(condition, self.nest.first)
+        elif not self.has_thread_code:
+            condition = logical_and(condition, equal(self.threads.index, 0))
+        return stmt if is_const(condition, 1) else If(condition, stmt, span=stmt.span)
+
+    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
+        call = node.value
+        if isinstance(call, Call) and call.op == "reducer_update":
+            return self.mutate(super().mutate_Evaluate(node))
+        made = super().mutate_Evaluate(node)
+        if not isinstance(made, Evaluate):
+            return self.mutate(made)
+        value = self.mutate(made.value)
+        made = made if value is made.value else replace(made, value=value)
+        if not isinstance(call, Call) or effect_of(call.op) is not Effect.WRITE:
+            return made
+        target = call.args[0] if call.args else None
+        if not isinstance(target, BufferLoad):
+            is_print = call.op in ("print_value", "print_buffer")
+            return self._once(made, as_expr(True)) if is_print else made
+        if target.buffer.scope() not in (GLOBAL, *SHARED_SCOPES):
+            return made
+        condition: Expr = as_expr(True)
+        if self.nest is not None and target.buffer.scope() == GLOBAL:
+            condition = self._in_buffer(target.buffer, target.indices)
+        return self._once(made, condition)
+
+    def mutate_Call(self, node: Call) -> Expr:
+        if node.op == "if_then_else":
+            return self._guarded(node, *node.args)
+        if node.op.startswith("atomic_") or node.op in ("address_of", "access_ptr"):
+            return self._on_place(node)
+        return self.mutate_children(node)
+
+    def mutate_Select(self, node: Select) -> Expr:
+        return self.mutate_children(node)
+
+    def _guarded(self, node: Call, condition: Expr, value: Expr, other: Expr) -> Expr:
+        """A condition is known where its value is evaluated."""
+        test = self.mutate(condition)
+        with self.facts.scope():
+            self.facts.add_condition(condition, holds=True)
+            value = self.mutate(value)
+        with self.facts.scope():
+            self.facts.add_condition(condition, holds=False)
+            other = self.mutate(other)
+        return Call(node.op, (test, value, other), node.dtype)
+
+    def _on_place(self, node: Call) -> Expr:
+        """The first argument is a place, not a value: it gets no predicate here."""
+        place, *rest = node.args
+        if isinstance(place, BufferLoad) and self._register_of(place) is None:
+            place = replace_indices(place, tuple(self.mutate(i) for i in place.indices))
+        else:
+            place = self.mutate(place)
+        return Call(node.op, (place, *(self.mutate(a) for a in rest)), node.dtype)
+
+    # -- asynchronous copies -----------------------------------------------------------------------
+
+    def _as_async_copy(
+        self, state: _NestState, vector: int, values: Mapping[Var, Expr]
+    ) -> Stmt | None:
+        """A step of a nest that only moves elements from global to shared memory, by `cp.async`.
+
+        `None` where the nest does not want it or the instruction cannot do it.
+        """
+        nest = state.nest
+        if annotation(nest.node.annotations, keys.PREFER_ASYNC) is not True:
+            return None
+        store = nest.body
+        if not isinstance(store, BufferStore) or not isinstance(store.value, BufferLoad):
+            return None
+        load = store.value
+        dst, src = store.buffer, load.buffer
+        if not dst.is_shared or src.scope() != GLOBAL or dst.dtype != src.dtype:
+            return None
+        size = vector * dst.dtype.bits // 8
+        widths = [nest.vector_of(a) for a in nest.accesses]
+        if size not in _COPY_FUNCTIONS or min(widths) < vector:
+            return None
+        layout = self.context.layouts.get(dst)
+        if layout is not None and not moves_in_groups(layout, vector):
+            return None
+        if not is_const(self.context.safe_values.get(src, as_expr(0)), 0):
+            return None
+        before, self.nest = self.nest, state
+        condition = self._in_buffer(src, load.indices)
+        self.nest = before
+        target, source = _address(dst, store.indices), _address(src, load.indices)
+        name = _COPY_FUNCTIONS[size]
+        if is_const(condition, 1):
+            made = run(name, target, source)
+        else:
+            nowhere = _address(src, tuple(as_expr(0) for _ in src.shape))
+            source = if_then_else(condition, source, nowhere)
+            count = if_then_else(condition, as_expr(size), as_expr(0))
+            made = run(f"{name}_zfill", target, source, count)
+        made.span = nest.node.span
+        return substitute(made, values)
+
+
+def replace_indices(load: BufferLoad, indices: tuple[Expr, ...]) -> BufferLoad:
+    """The same load elsewhere."""
+    return load if indices == load.indices else BufferLoad(load.buffer, indices)
+
+
+def moves_in_groups(layout: Layout, width: int) -> bool:
+    """Whether aligned groups of `width` neighbours along the last axis stay neighbours."""
+    import numpy as np
+
+    if width == 1:
+        return True
+    if layout.shape[-1] % width:
+        return False
+    groups = layout.offsets.reshape(-1, width)
+    return bool(
+        (groups == groups[:, :1] + np.arange(width)).all() and (groups[:, 0] % width == 0).all()
+    )
+
+
+def _address(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+    return Call("address_of", (BufferLoad(buffer, indices),), HANDLE)
+
+
+def _row_major(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+    place: Expr = as_expr(0)
+    for extent, index in zip(buffer.shape, indices):
+        place = place * extent + index
+    return place
+
+
+def _without_collective(stmt: Stmt) -> Stmt:
+    while isinstance(stmt, Attr) and stmt.key == keys.COLLECTIVE:
+        stmt = stmt.body
+    return stmt

@@ -1,0 +1,377 @@
+"""Which statement of a pipelined loop runs in which iteration of the transformed loop.
+
+`pieces_of` cuts a body into pieces that may move apart, `plan_loop` gives each a stage:
+
+* producers (copies global -> shared whose source nothing in the loop writes) run `distance`
+  iterations ahead of their first consumer, each into a slot of its own;
+* consumers run in their own iteration, or, where the user's `stage` says so, `stage` later.
+
+Reads IR and changes none; `pipeline_emit` writes what is planned here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tilelang.ir import annotation as keys
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, constant, logical_not
+from tilelang.ir.node import replace
+from tilelang.ir.ops import Effect, effect_of, is_pure
+from tilelang.ir.stmt import (
+    Allocate,
+    Attr,
+    Bind,
+    BufferStore,
+    Evaluate,
+    For,
+    If,
+    Seq,
+    Stmt,
+    annotation,
+)
+from tilelang.ir.visitor import used_vars, walk
+from tilelang.transform.pipeline_effects import (
+    Access,
+    Effects,
+    Storage,
+    effects_of,
+    is_covered,
+    is_global_to_shared,
+)
+from tilelang.transform.scoped import written_storage
+
+# Operations that take a tile as the last axes of a region, so that a slot index may go in front.
+_KNOW_SLOTS = frozenset((None, "copy", "fill", "gemm", "atomic"))
+
+Around: TypeAlias = "tuple[Stmt, ...]"
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A statement that moves as one.
+
+    Attributes:
+        around: what stands around it in the body, outermost first: names that can be computed
+            again (`Bind`, `T.assume`), branches and attributes with empty bodies.
+        numbers: its top-level statement's number, without and with bindings of loaded values.
+    """
+
+    stmt: Stmt
+    around: Around
+    numbers: tuple[int, int]
+    effects: Effects
+
+    @property
+    def conditions(self) -> set[int]:
+        return {id(s) for s in self.around if isinstance(s, If)}
+
+    def uses(self, names: Set[Var]) -> bool:
+        """Whether the piece, or what stands around it, uses one of `names`."""
+        return any(v in names for s in (*self.around, self.stmt) for v in used_vars(s))
+
+
+@dataclass
+class Body:
+    """A loop body taken apart."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    allocations: list[Allocate] = field(default_factory=list)
+    fixed_names: set[Var] = field(default_factory=set)  # bound to values that must not move
+    has_variables: bool = False  # allocates a `local.var`
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedule of one loop.
+
+    Attributes:
+        producers: (piece, iterations that it runs ahead of the loop), in program order.
+        consumers: (piece, stage), in the order in which an iteration runs them.
+        distance: iterations between the issue of a copy and its first use.
+        slots: versions needed of each buffer that producers write.
+    """
+
+    producers: tuple[tuple[Piece, int], ...]
+    consumers: tuple[tuple[Piece, int], ...]
+    distance: int
+    slots: dict[Buffer, int]
+
+    @property
+    def last_stage(self) -> int:
+        return max((stage for _, stage in self.consumers), default=0)
+
+
+# -- taking a body apart --------------------------------------------------------------------------
+
+
+def pieces_of(loop: For) -> Body:
+    """The pieces of a loop's body. Branches are distributed where their condition can move."""
+    body = Body()
+    _take(loop.body, (), body, written_storage(loop.body), is_top=True)
+    return body
+
+
+def _take(stmt: Stmt, around: Around, body: Body, written: Set[Var], is_top: bool) -> Around:
+    """Add the pieces of `stmt`; returns what stands around the statements after it."""
+    match stmt:
+        case Seq():
+            for child in stmt.stmts:
+                around = _take(child, around, body, written, is_top)
+            return around
+        case Attr():
+            _take(stmt.body, (*around, replace(stmt, body=Seq(()))), body, written, is_top)
+            return around
+        case Bind() if can_move(stmt.value, written) and not _names(stmt.value) & body.fixed_names:
+            body.counts[1] += is_top and not is_pure(stmt.value)
+            return (*around, stmt)
+        case Evaluate(value=Call(op="assume")):
+            fits = can_move(stmt.value, written, ("assume",))
+            return (*around, stmt) if fits and not _names(stmt.value) & body.fixed_names else around
+        case Allocate():
+            _allocate(stmt, around, body)
+            return around
+        case If() if can_move(stmt.condition, written):
+            if not _names(stmt.condition) & body.fixed_names:
+                _branch(stmt, around, body, written)
+                _count(body, is_top)
+                return around
+        case Bind():
+            body.fixed_names.add(stmt.var)
+    body.pieces.append(Piece(stmt, around, (body.counts[0], body.counts[1]), effects_of(stmt)))
+    if isinstance(stmt, Bind):
+        body.counts[1] += is_top and not is_pure(stmt.value)
+    else:
+        _count(body, is_top)
+    return around
+
+
+def _count(body: Body, is_top: bool) -> None:
+    if is_top:
+        body.counts[0] += 1
+        body.counts[1] += 1
+
+
+def _branch(stmt: If, around: Around, body: Body, written: Set[Var]) -> None:
+    empty = If(stmt.condition, Seq(()), span=stmt.span)
+    _take(stmt.then_body, (*around, empty), body, written, is_top=False)
+    if stmt.else_body is not None:
+        empty = If(logical_not(stmt.condition), Seq(()), span=stmt.span)
+        _take(stmt.else_body, (*around, empty), body, written, is_top=False)
+
+
+def _allocate(stmt: Allocate, around: Around, body: Body) -> None:
+    """Memory is allocated before the loop; a variable is set where it was allocated."""
+    if not stmt.buffer.is_var:
+        body.allocations.append(stmt)
+        return
+    body.has_variables = True
+    kept = tuple((k, v) for k, v in stmt.annotations if k != keys.INIT)
+    body.allocations.append(replace(stmt, annotations=kept))
+    start = annotation(stmt.annotations, keys.INIT, constant(0, stmt.buffer.dtype))
+    assert isinstance(start, Expr), "the language gives an expression"
+    store = BufferStore(stmt.buffer, start, (as_expr(0),), span=stmt.span)
+    body.pieces.append(Piece(store, around, (body.counts[0], body.counts[1]), effects_of(store)))
+
+
+def _names(value: Expr) -> set[Var]:
+    return set(used_vars(value))
+
+
+def can_move(value: Expr, written: Set[Var], allowed: Sequence[str] = ()) -> bool:
+    """Whether `value` can be computed in any iteration: it reads nothing that the loop writes."""
+    for node in walk(value):
+        if isinstance(node, BufferLoad) and node.buffer.data in written:
+            return False
+        is_free = isinstance(node, Call) and node.op in (*allowed, "any_of", "all_of", "ldg")
+        if isinstance(node, Call) and not is_free and effect_of(node.op) is not Effect.PURE:
+            return False
+    return True
+
+
+# -- producers ------------------------------------------------------------------------------------
+
+
+def plan_loop(
+    loop: For, body: Body, storage: Storage, refused: Set[Buffer] = frozenset()
+) -> Plan | None:
+    """The schedule of `loop`, or `None` when it runs best as it stands.
+
+    The user's `order` and `stage` are followed when they keep every dependence; otherwise, and
+    without them, all consumers stay together in program order.
+    """
+    if any(p.effects.is_by_hand for p in body.pieces):
+        return None
+    producers = find_producers(body, storage, refused)
+    if not producers:
+        return None
+    manual = _manual_plan(loop, body, producers, storage)
+    if manual is not None:
+        return manual
+    num_stages = annotation(loop.annotations, keys.NUM_STAGES, 0)
+    assert isinstance(num_stages, int), "T.Pipelined gives an integer"
+    if num_stages < 2:
+        return None
+    stages = [(p, 0) for p in body.pieces if p not in producers]
+    return _plan(producers, stages, num_stages - 1)
+
+
+def find_producers(body: Body, storage: Storage, refused: Set[Buffer]) -> list[Piece]:
+    """Copies that may run ahead, in program order."""
+    written = {storage.key(a.buffer) for p in body.pieces for a in p.effects.writes}
+    candidates = [p for p in body.pieces if _is_candidate(p, body, storage, written)]
+    targets = {_target(p) for p in candidates} - set(refused)
+    chosen = {t for t in targets if _can_have_slots(t, candidates, body, storage)}
+    return [p for p in candidates if _target(p) in chosen]
+
+
+def _target(piece: Piece) -> Buffer:
+    return piece.effects.writes[0].buffer
+
+
+def _is_candidate(piece: Piece, body: Body, storage: Storage, written: Set[Var]) -> bool:
+    if not is_global_to_shared(piece.stmt) or piece.uses(body.fixed_names):
+        return False
+    return not any(storage.key(read.buffer) in written for read in piece.effects.reads)
+
+
+def _can_have_slots(
+    buffer: Buffer, candidates: Sequence[Piece], body: Body, storage: Storage
+) -> bool:
+    """Whether each iteration sees only what its own producers have written into `buffer`."""
+    if storage.has_views(buffer):
+        return False
+    before: list[tuple[Piece, Access]] = []
+    for piece in body.pieces:
+        for access in piece.effects.accesses:
+            if access.buffer is not buffer:
+                continue
+            known = [a for p, a in before if p.conditions <= piece.conditions]
+            if access.op not in _KNOW_SLOTS or (
+                not access.is_write and not is_covered(access, known)
+            ):
+                return False
+        if piece in candidates:
+            before += [(piece, a) for a in piece.effects.writes if a.buffer is buffer]
+    return True
+
+
+# -- schedules ------------------------------------------------------------------------------------
+
+
+def _plan(
+    producers: Sequence[Piece], consumers: Sequence[tuple[Piece, int]], distance: int
+) -> Plan:
+    """Producers `distance` iterations ahead of the first consumer of what they write."""
+    ahead: list[tuple[Piece, int]] = []
+    slots: dict[Buffer, int] = {}
+    for producer in producers:
+        target = _target(producer)
+        users = [s for p, s in consumers if any(a.buffer is target for a in p.effects.accesses)]
+        first, last = (min(users), max(users)) if users else (0, 0)
+        ahead.append((producer, distance - first))
+        slots[target] = distance + 1 + last - first
+    return Plan(tuple(ahead), tuple(consumers), distance, slots)
+
+
+def _manual_plan(
+    loop: For, body: Body, producers: Sequence[Piece], storage: Storage
+) -> Plan | None:
+    """The user's schedule; `None` without one, or with one that would change the result.
+
+    Two forms: stages of -1 mark producers, which run `num_stages - 1` iterations ahead; or copies
+    have stages below those of their consumers, and the difference is how far ahead they run.
+    """
+    places = _places(loop, body)
+    if places is None or body.fixed_names or body.has_variables:
+        return None
+    marked = {p for p, (stage, _) in places.items() if stage < 0}
+    if marked:
+        if not marked <= set(producers):
+            return None
+        ahead = [p for p in producers if p in marked]
+    else:
+        ahead = list(producers)
+    consumers = [p for p in body.pieces if p not in ahead]
+    base = min((places[p][0] for p in consumers), default=0)
+    if marked:
+        num_stages = annotation(loop.annotations, keys.NUM_STAGES, 0)
+        assert isinstance(num_stages, int), "T.Pipelined gives an integer"
+        distance = max(num_stages, *(s + 1 for s, _ in places.values())) - 1
+    else:
+        distance = base - min(places[p][0] for p in ahead)
+    if distance < 1 or {_target(p) for p in ahead} & {
+        a.buffer for p in producers if p not in ahead for a in p.effects.writes
+    }:
+        return None
+    ordered = sorted(consumers, key=lambda p: places[p][1])  # stable: program order within a group
+    timed = [(p, places[p][0] - base) for p in ordered]
+    private = {_target(p) for p in ahead}
+    if not keeps_dependences(consumers, timed, private, storage):
+        return None
+    return _plan(ahead, timed, distance)
+
+
+def _places(loop: For, body: Body) -> dict[Piece, tuple[int, int]] | None:
+    """(stage, order) of each piece as the user gave them."""
+    order = annotation(loop.annotations, keys.PIPELINE_ORDER)
+    stage = annotation(loop.annotations, keys.PIPELINE_STAGE)
+    groups = annotation(loop.annotations, keys.PIPELINE_GROUP)
+    if not isinstance(stage, tuple):
+        return None
+    entry = {n: g for g, members in enumerate(groups) for n in members} if isinstance(
+        groups, tuple
+    ) else {n: n for n in range(len(stage))}  # fmt: skip
+    column = next((c for c in (0, 1) if body.counts[c] == len(entry)), None)
+    positions = order if isinstance(order, tuple) else tuple(range(len(stage)))
+    if column is None or len(positions) != len(stage):
+        return None
+    numbered = [(p, entry.get(p.numbers[column])) for p in body.pieces]
+    if any(g is None or not 0 <= g < len(stage) for _, g in numbered):
+        return None
+    return {p: (stage[g], positions[g]) for p, g in numbered if g is not None}
+
+
+def keeps_dependences(
+    program: Sequence[Piece],
+    schedule: Sequence[tuple[Piece, int]],
+    private: Set[Buffer],
+    storage: Storage,
+) -> bool:
+    """Whether running `schedule` gives what the statements of `program`, in order, give.
+
+    An access of iteration k at (stage s, position p) happens at time (k + s, p). Two accesses that
+    conflict keep their order within an iteration, and, unless each iteration has the buffer for
+    itself (`private`), from each iteration to the next; later ones follow.
+    """
+    time = {piece: (stage, at) for at, (piece, stage) in enumerate(schedule)}
+    for i, first in enumerate(program):
+        for j, second in enumerate(program):
+            if i < j and _conflict(first, second, storage) and not time[first] < time[second]:
+                return False
+            stage, at = time[second]
+            carried = _conflict(first, second, storage, private)
+            if carried and not time[first] < (stage + 1, at):
+                return False
+    return True
+
+
+def _conflict(
+    first: Piece, second: Piece, storage: Storage, private: Set[Buffer] = frozenset()
+) -> bool:
+    if first.effects.is_opaque or second.effects.is_opaque:
+        return True
+    pairs = _pairs(first.effects.accesses, second.effects.accesses)
+    return any(
+        (a.is_write or b.is_write)
+        and a.buffer not in private
+        and storage.key(a.buffer) is storage.key(b.buffer)
+        for a, b in pairs
+    )
+
+
+def _pairs(first: Iterable[Access], second: Sequence[Access]) -> Iterator[tuple[Access, Access]]:
+    return ((a, b) for a in first for b in second)
