@@ -62,7 +62,11 @@ TILES = [
 @pytest.mark.parametrize("M,N,K,warps_m,warps_n", TILES)
 def test_every_thread_holds_what_its_instructions_read(M, N, K, warps_m, warps_n):
     tiles = WarpTiles(M, N, warps_m, warps_n, F16)
-    C, A, B = accumulator_fragment(tiles), operand_fragment_A(tiles, K), operand_fragment_B(tiles, K)
+    C, A, B = (
+        accumulator_fragment(tiles),
+        operand_fragment_A(tiles, K),
+        operand_fragment_B(tiles, K),
+    )
     threads = 32 * warps_m * warps_n
     held_C, held_A, held_B = (Holding(f, threads) for f in (C, A, B))
     for held in (held_C, held_A, held_B):
@@ -94,9 +98,8 @@ def test_the_inverse_has_a_closed_form(M, N, K, warps_m, warps_n):
 
     tiles = WarpTiles(M, N, warps_m, warps_n, F16)
     threads = 32 * warps_m * warps_n + 32  # one idle warp
-    for fragment in (
-        accumulator_fragment(tiles), operand_fragment_A(tiles, K), operand_fragment_B(tiles, K, True)
-    ):  # fmt: skip
+    A, B = operand_fragment_A(tiles, K), operand_fragment_B(tiles, K, True)
+    for fragment in (accumulator_fragment(tiles), A, B):
         held = Holding(fragment, threads)
         names = [Var(n) for n in ("thread", "step", "lane")]
         exprs = held.element(2, *names)

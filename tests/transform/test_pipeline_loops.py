@@ -9,12 +9,14 @@ import tilelang.language as T
 from tests.interpreter_async import run_async
 from tests.lowering import PLAIN, random_array, results, same
 from tilelang.ir import annotation as keys
-from tilelang.ir.expr import Call, IntImm, Var
+from tilelang.ir.expr import Call, IntImm
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import Evaluate, For, LoopKind, annotation
 from tilelang.ir.tile import TileOp
 from tilelang.ir.verify import verify
 from tilelang.ir.visitor import Mutator, walk
+from tilelang.transform.config import PassConfigKey
+from tilelang.transform.context import PassContext
 from tilelang.transform.pipeline_loops import pipeline_loops
 from tilelang.transform.simplify import simplify
 
@@ -386,6 +388,23 @@ def test_tensors_that_may_overlap(overlap):
     assert slots_of(check(kernel, inputs)) == ({} if overlap else {"S": 3})
 
 
+def test_indices_that_an_overlapping_tensor_may_change():
+    @T.prim_func
+    def kernel(
+        A: T.Tensor((8, 8), "int32"), ids: T.Tensor((8,), "int32"), B: T.Tensor((8, 8), "int32")
+    ):
+        T.annotate_restrict_buffers(ids, B)
+        with T.Kernel(1, threads=32):
+            S = T.alloc_shared((8,), "int32")
+            for k in T.Pipelined(8, num_stages=3):
+                T.copy(A[ids[k], 0:8], S)
+                T.copy(S, B[k, 0:8])
+
+    inputs = {n: random_array(RNG, (8, 8), "int32") for n in "AB"}
+    inputs["ids"] = RNG.integers(0, 8, 8).astype(np.int32)
+    assert not slots_of(check(kernel, inputs))
+
+
 @pytest.mark.parametrize("stages", [2, 3])
 def test_what_is_read_after_the_loop_is_the_last_tile(stages):
     @T.prim_func
@@ -536,3 +555,64 @@ def test_without_pipelined_loops_nothing_changes():
             T.fill(A, 1)
 
     assert pipeline_loops(kernel, PLAIN) is kernel
+
+
+@pytest.mark.parametrize("trips", [0, 1, 2, 3, 7])
+def test_consumers_of_several_stages(trips):
+    """A tile that is first used several stages later than others is brought later."""
+
+    def kernel_of(n):
+        @T.prim_func
+        def kernel(
+            A: T.Tensor((8, 8), "float32"),
+            n_rows: T.Tensor((n,), "float32"),
+            B: T.Tensor((8, 8), "float32"),
+            C: T.Tensor((8, 8), "float32"),
+        ):
+            with T.Kernel(1, threads=32):
+                S = T.alloc_shared((8,), "float32")
+                R = T.alloc_shared((8,), "float32")
+                for k in T.Pipelined(n, order=[0, 1, 3, 2], stage=[0, 0, 1, 3]):
+                    T.copy(A[k, 0:8], S)
+                    T.copy(A[7 - k, 0:8], R)
+                    for j in T.Parallel(8):
+                        B[k, j] = S[j] * 2.0
+                    for j in T.Parallel(8):
+                        C[k, j] = R[j] - 1.0
+
+        return kernel
+
+    inputs = {n: random_array(RNG, (8, 8), "float32") for n in "ABC"}
+    inputs["n_rows"] = random_array(RNG, (trips,), "float32")
+    if trips:
+        check(kernel_of(trips), inputs)
+    made = check(kernel_of(T.dynamic("n")), inputs)
+    assert slots_of(made) == {"S": 2, "R": 2}
+
+
+def test_copies_may_be_kept_synchronous():
+    config = {PassConfigKey.TL_ENABLE_ASYNC_COPY: False}
+    made = pipeline_loops(gemm(3, 20), PassContext(PLAIN.target, config))
+    verify(made)
+    inputs = gemm_inputs(20)
+    same(run_async(made, inputs)["C"], results(gemm(3, 20), inputs)["C"], 1e-6)
+    assert not slots_of(made) and not waits_of(made)
+    assert max(len(n.region("dst").buffer.shape) for n in walk(made) if isinstance(n, TileOp)
+               and n.op == "copy") == 3  # fmt: skip
+
+
+def test_a_tile_written_again_after_its_use_holds_the_copies_back():
+    @T.prim_func
+    def kernel(A: T.Tensor((20, 8), "float32"), B: T.Tensor((8, 8), "float32")):
+        with T.Kernel(1, threads=32):
+            S = T.alloc_shared((8,), "float32")
+            for k in T.Pipelined(8, num_stages=3):
+                T.copy(A[k, 0:8], S)
+                for j in T.Parallel(8):
+                    B[k, j] = S[j]
+                T.copy(A[k + 10, 0:8], S)
+                for j in T.Parallel(8):
+                    B[k, j] -= S[j]
+
+    inputs = {n: random_array(RNG, s, "float32") for n, s in {"A": (20, 8), "B": (8, 8)}.items()}
+    assert not slots_of(check(kernel, inputs))

@@ -121,7 +121,9 @@ class Program:
             given.append((keys.PIPELINE_ORDER, tuple(order)))
             stage = [self.rng.randrange(low, 3) for _ in range(count)]
             if self.rng.random() < 0.6:
-                stage = [low if isinstance(s, TileOp) else 1 for s in stmts.stmts] if count > 1 else [0]
+                stage = (
+                    [low if isinstance(s, TileOp) else 1 for s in stmts.stmts] if count > 1 else [0]
+                )
                 for _ in range(self.rng.randrange(2)):
                     stage[self.rng.randrange(count)] += 1
             given.append((keys.PIPELINE_STAGE, tuple(stage)))

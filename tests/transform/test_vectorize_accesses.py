@@ -124,9 +124,7 @@ def test_indices_through_division_are_seen_through() -> None:
         with T.Kernel(1, threads=128):
             tx = T.get_thread_binding()
             for v in T.vectorized(8):
-                B[(tx * 8 + v) // 64, (tx * 8 + v) % 64] = A[
-                    (tx * 8 + v) // 64, (tx * 8 + v) % 64
-                ]
+                B[(tx * 8 + v) // 64, (tx * 8 + v) % 64] = A[(tx * 8 + v) // 64, (tx * 8 + v) % 64]
 
     assert list(moves(vectorized(copy))) == [("B", "A", 8)]
 

@@ -49,10 +49,10 @@ class CMemory(CArithmetic):
         kind, buffer, index = node.buffer.dtype, node.buffer, node.indices[0]
         if kind.bits == 4:
             self.include("types.h")
-            value = self.expr(node.value)
-            value = self.encode(kind, value) if kind.is_float else value
+            value = node.value
+            text = self.stored_bits(value, kind) if kind.is_float else self.expr(value)
             name = "tl_nibble_set" if kind.is_float else f"tl_{kind}_set"
-            self.line(f"{name}({self.pointer(buffer)}, {self.expr(index)}, {value});")
+            self.line(f"{name}({self.pointer(buffer)}, {self.expr(index)}, {text});")
         elif kind in self.carried_types:
             self.line(f"{self.element(buffer, index)} = {self.stored_bits(node.value, kind)};")
         else:

@@ -9,10 +9,11 @@ chooses no stream and no device by itself.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,11 +153,32 @@ def use_device(ordinal: int = 0) -> None:
     _call("cuCtxSetCurrent", _primary_context(ordinal))
 
 
-def ensure_context() -> None:
-    """As `use_device(0)`, where this thread has no context yet."""
+def ensure_context(ordinal: int = 0) -> None:
+    """As `use_device(ordinal)`, where this thread has no context yet."""
     (current,) = _call("cuCtxGetCurrent")
     if int(current) == 0:
-        use_device(0)
+        use_device(ordinal)
+
+
+@contextlib.contextmanager
+def device_scope(ordinal: int) -> Generator[None, None, None]:
+    """Inside, the device's primary context is current in this thread."""
+    _call("cuCtxPushCurrent", _primary_context(ordinal))
+    try:
+        yield
+    finally:
+        _call("cuCtxPopCurrent")
+
+
+@contextlib.contextmanager
+def outside_capture() -> Generator[None, None, None]:
+    """Inside, this thread may allocate and load though one of its streams is being captured."""
+    relaxed = driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+    (before,) = _call("cuThreadExchangeStreamCaptureMode", relaxed)
+    try:
+        yield
+    finally:
+        _call("cuThreadExchangeStreamCaptureMode", before)
 
 
 def error_text(code: Any) -> str:
@@ -243,7 +265,8 @@ class Kernel:
         self.name = name
         self._handle = handle
 
-    def _function(self) -> Any:
+    def function(self) -> Any:
+        """The driver's handle of the kernel on the current device."""
         code, function = driver().cuKernelGetFunction(self._handle)
         if int(code) != 0:
             raise _load_error(code)
@@ -252,7 +275,7 @@ class Kernel:
     def attribute(self, name: str) -> int:
         """A function attribute, such as `NUM_REGS`, `LOCAL_SIZE_BYTES`, `SHARED_SIZE_BYTES`."""
         key = getattr(driver().CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
-        return int(_call("cuFuncGetAttribute", key, self._function())[0])
+        return int(_call("cuFuncGetAttribute", key, self.function())[0])
 
     def set_dynamic_shared_bytes(self, shared_bytes: int) -> None:
         """Allow launches with so much dynamic shared memory on the current device.
@@ -269,7 +292,7 @@ class Kernel:
                 f"shared memory, the device allows {limit} per block"
             )
         key = driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _call("cuFuncSetAttribute", self._function(), key, shared_bytes)
+        _call("cuFuncSetAttribute", self.function(), key, shared_bytes)
 
     def launch(
         self,
@@ -296,7 +319,7 @@ class Kernel:
         start = driver().cuLaunchCooperativeKernel if cooperative else driver().cuLaunchKernel
         extra = () if cooperative else (0,)
         (code,) = start(
-            self._function(), *_three(grid), *_three(block), shared_bytes, stream,
+            self.function(), *_three(grid), *_three(block), shared_bytes, stream,
             ctypes.addressof(pointers), *extra,
         )  # fmt: skip
         if int(code) != 0:

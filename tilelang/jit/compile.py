@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tilelang import cache
-from tilelang.engine.callback import hook_identity
 from tilelang.engine.builder import builder_of
+from tilelang.engine.callback import hook_identity
 from tilelang.engine.lower import as_prim_func, compile_flags, merged_configs
 from tilelang.engine.toolchain import headers_digest
 from tilelang.env import env
@@ -188,8 +188,8 @@ class _Request:
         try:
             return JITKernel.from_database(
                 self.func, entry.host_source or "", entry.device_source or "",
-                str(entry.file(self.adapter.library_file)), entry.params, self.target, self.target_host,
-                self.out_idx, self.backend, self.configs, self.flags,
+                str(entry.file(self.adapter.library_file)), entry.params, self.target,
+                self.target_host, self.out_idx, self.backend, self.configs, self.flags,
             )  # fmt: skip
         except (
             OSError,

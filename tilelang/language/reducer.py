@@ -94,7 +94,8 @@ def reducer_init(r: Any, init: Any = None) -> None:
     target = tile("reducer_init", 0, r)
     op = _operation("reducer_init", target.buffer, 0)
     value = identity(op, target.dtype) if init is None else cast(as_expr(init), target.dtype)
-    emit_tile_op("reducer_init", [target.operand("dst", "w")], values=[("value", value)])
+    operands = [target.operand("dst", "w")]
+    emit_tile_op("reducer_init", operands, attributes(reducer=op), [("value", value)])
 
 
 def reducer_update(r: Any, value: Any) -> None:

@@ -281,9 +281,7 @@ def warp_partition(
     return max(cuts, key=merit)
 
 
-def _policy_partition(
-    M: int, N: int, warps: int, policy: GemmWarpPolicy
-) -> tuple[int, int] | None:
+def _policy_partition(M: int, N: int, warps: int, policy: GemmWarpPolicy) -> tuple[int, int] | None:
     """The policy's partition into all warps; `None` when it has none for this tile."""
     try:
         found = policy.compute_warp_partition(M, N, warps)

@@ -84,7 +84,11 @@ class Gemm(TileOperator):
         "c": (
             "tilelang.tileop.cpu.gemm:MicroKernel",
             "tilelang.tileop.cpu.gemm:ScalarLoops",
-        )
+        ),
+        "cuda": (
+            "tilelang.tileop.cuda.mma:MmaSync",
+            "tilelang.tileop.cuda.gemm_fma:FmaLoops",
+        ),
     }
 
     def __init__(self, node: TileOp) -> None:

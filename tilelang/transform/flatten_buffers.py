@@ -13,13 +13,14 @@ Index width: int32 where the buffer has fewer than 2**31 elements for certain, o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING
 
 from tilelang.arith import Analyzer
 from tilelang.errors import LayoutError, Note
 from tilelang.ir.annotation import LAYOUT
-from tilelang.ir.buffer import Buffer, Extent
+from tilelang.ir.buffer import LOCAL, Buffer, Extent
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
     INT32,
@@ -34,6 +35,8 @@ from tilelang.ir.expr import (
     cast,
     const_value,
     constant,
+    equal,
+    logical_and,
 )
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
@@ -42,6 +45,7 @@ from tilelang.ir.stmt import (
     BufferStore,
     Evaluate,
     For,
+    If,
     Launch,
     LoopKind,
     Stmt,
@@ -65,7 +69,7 @@ def flatten_buffers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     analyzer = Analyzer()
     for var in dynamic_extents(func):
         analyzer.bind(var, 0, None)
-    flattener = _Flattener(analyzer, vectors_are_moves=ctx.target.kind == "cuda")
+    flattener = _Flattener(analyzer, is_one_thread=ctx.target.kind == "cuda")
     return replace(func, body=flattener.mutate(func.body))
 
 
@@ -134,12 +138,15 @@ def _plus(a: Expr, b: Expr) -> Expr:
 
 
 class _Flattener(Mutator):
-    def __init__(self, analyzer: Analyzer, vectors_are_moves: bool) -> None:
+    def __init__(self, analyzer: Analyzer, is_one_thread: bool) -> None:
         self.analyzer = analyzer
-        self.vectors_are_moves = vectors_are_moves  # contiguous also in the physical layout
+        # Whether a launch is what one thread does; vectors are then moves by vectorize_accesses,
+        # contiguous also in the physical layout.
+        self.is_one_thread = is_one_thread
         self.flat: dict[Buffer, Buffer] = {}
         self.layouts: dict[Var, tuple[Buffer, Layout]] = {}
         self.view_layouts: dict[Buffer, Layout] = {}
+        self.first_thread: Expr | None = None  # a condition; `None` where a block is one thread
 
     def flat_buffer(self, buffer: Buffer) -> Buffer:
         """The one-axis buffer that stands for `buffer` in accesses."""
@@ -177,7 +184,7 @@ class _Flattener(Mutator):
 
     def index(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
         layout, last = self.layout_of(buffer), indices[-1]
-        if layout is not None and self.vectors_are_moves and isinstance(last, Ramp):
+        if layout is not None and self.is_one_thread and isinstance(last, Ramp):
             first = self.index(buffer, (*indices[:-1], last.base))
             return Ramp(first, constant(1, first.dtype), last.lanes)
         index = flat_index(buffer, [self.mutate(i) for i in indices], layout)
@@ -191,6 +198,11 @@ class _Flattener(Mutator):
             return self.mutate_children(node)
 
     def mutate_Launch(self, node: Launch) -> Stmt:
+        if self.is_one_thread:
+            pairs = zip(node.thread_vars, node.thread_extents)
+            several = [v for v, extent in pairs if const_value(extent) != 1]
+            tests = [equal(v, 0) for v in several]
+            self.first_thread = reduce(logical_and, tests) if tests else None
         with self.analyzer.scope():
             for var, extent in zip(node.grid_vars, node.grid_extents):
                 self.analyzer.bind_range(var, 0, extent)
@@ -221,7 +233,10 @@ class _Flattener(Mutator):
     def mutate_Evaluate(self, node: Evaluate) -> Stmt:
         value = node.value
         if isinstance(value, Call) and value.op == "print_buffer":
-            return self.mutate(print_elements(node, value))
+            printed = self.mutate(print_elements(node, value))
+            if self.first_thread is None or printed_buffer(value).scope() == LOCAL:
+                return printed
+            return If(self.first_thread, printed, span=node.span)
         return self.mutate_children(node)
 
 
@@ -247,11 +262,16 @@ def seen_through(view: Buffer, owner: Buffer, layout: Layout) -> Layout:
     return layout.reshape(shape, *bits) if bits[0] != bits[1] else layout.reshape(shape)
 
 
+def printed_buffer(value: Call) -> Buffer:
+    """The buffer whose address a `print_buffer` call has."""
+    pointer = value.args[0]
+    assert isinstance(pointer, Call) and isinstance(pointer.args[0], BufferLoad)
+    return pointer.args[0].buffer
+
+
 def print_elements(node: Evaluate, value: Call) -> Stmt:
     """Loops that print each element of the buffer whose address a `print_buffer` call has."""
-    pointer, message = value.args
-    assert isinstance(pointer, Call) and isinstance(pointer.args[0], BufferLoad)
-    buffer = pointer.args[0].buffer
+    buffer, message = printed_buffer(value), value.args[1]
     loops = [Var("ijkl"[d % 4], INT32) for d in range(buffer.ndim)]
     element = BufferLoad(buffer, tuple(loops))
     name = StringImm(buffer.name)

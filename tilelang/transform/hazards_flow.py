@@ -69,6 +69,7 @@ class Pending:
     newer: int = 0  # groups of copies committed after its own
     certain: bool = True  # `newer` is the same on every way here
     per_warp: bool = False  # ordered within each warp
+    sure: bool = True  # on every way here; otherwise conditions elsewhere decide
     origin: tuple[Stmt, ...] = ()  # the barrier comes after this statement
     since: tuple[tuple[int, int], ...] = ()  # open loop -> iterations since `origin`
 
@@ -76,7 +77,7 @@ class Pending:
     def key(self) -> tuple[object, ...]:
         return (
             id(self.access), self.distances, self.phase, self.newer, self.per_warp, self.certain,
-            id(self.origin[-1]), self.since,
+            self.sure, id(self.origin[-1]), self.since,
         )  # fmt: skip
 
 
@@ -138,6 +139,7 @@ class Flow:
         self.open_loops: set[int] = set()
         self.inside: list[Stmt] = []  # divergent statements around
         self.whole: dict[int, list[Access] | None] = {}  # loops that are one step
+        self.uneven: dict[int, bool] = {}
         self.inner: dict[int, set[int]] = {}  # statements inside those
 
     # -- asking ----------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ class Flow:
             if stmt.else_body is not None:
                 start = _joined(state, taken) if self.divergent[id(stmt)] else state
                 other = self._visit(stmt.else_body, start)
-            return _joined(taken, other)
+            return _joined(taken, other, around=stmt)
         if isinstance(stmt, Attr):
             return self._visit(stmt.body, self._own(stmt, state))
         return self._own(stmt, state)
@@ -308,7 +310,7 @@ class Flow:
         spot = None if in_flight and not drains else self._spot(pending, access)
         hazard = Hazard(
             before, access, "missing wait" if in_flight else dependence, spot,
-            known is Overlap.CERTAIN, drains,
+            known is Overlap.CERTAIN and self._is_certain(pending, access), drains,
         )  # fmt: skip
         if self.hazards is None:
             if spot is not None:
@@ -389,6 +391,9 @@ class Flow:
         self.loops.append(_Loop())
         # Iterations are not told apart, so neither is how far copies from before have got.
         entry = _mapped(state, lambda p: p if p.phase == "done" else _vague(p))
+        is_uneven = self._is_uneven(loop)  # not all iterations leave the same behind
+        if is_uneven:
+            entry = _mapped(entry, _unsure)
         head, leaving = entry, None
         while True:
             start = self._own(loop, head) if isinstance(loop, While) else head
@@ -405,7 +410,34 @@ class Flow:
         self.open_loops.discard(id(loop))
         never = None if isinstance(loop, For) and (const_value(loop.extent) or 0) > 0 else entry
         left = _joined(leaving, never, *frame.breaks)
+        if left is not None and is_uneven:
+            left = _mapped(left, _unsure)
         return None if left is None else _mapped(left, lambda p: _closed(p, id(loop)))
+
+    def _is_uneven(self, loop: For | While) -> bool:
+        if id(loop) not in self.uneven:
+            self.uneven[id(loop)] = any(
+                isinstance(n, (Break, Continue)) or (isinstance(n, Call) and n.op in SYNCS)
+                for n in walk(loop)
+            )
+        return self.uneven[id(loop)]
+
+    def _is_certain(self, pending: Pending, access: Access) -> bool:
+        """Whether both happen, one after the other, wherever their conditions allow it."""
+        distances = dict(pending.distances)
+        for place in (pending.access.place, access.place):
+            for loop in place.loops:
+                distance = distances.get(id(loop), 0)
+                if any(isinstance(n, (Break, Continue)) for n in walk(loop)):
+                    return False
+                if not isinstance(loop, For):
+                    if distance:
+                        return False
+                    continue
+                extent = const_value(loop.extent)
+                if distance == MANY or (extent is not None and extent <= distance):
+                    return False
+        return pending.sure
 
     def _as_one(self, loop: For | While, state: State) -> list[Access] | None:
         """The accesses of a loop in which threads need not wait for each other; else `None`."""
@@ -451,26 +483,38 @@ def diverges(stmt: Stmt, varying: Varying) -> bool:
             return False
 
 
-def _joined(*states: State | None) -> State | None:
-    """What may be pending where several ways meet; `None` where no way leads here."""
+def _joined(*states: State | None, around: Stmt | None = None) -> State | None:
+    """What may be pending where several ways meet; `None` where no way leads here.
+
+    What came from outside `around` and is ordered on one of the ways is not sure afterwards.
+    """
     there = [s for s in states if s is not None]
-    if not there:
-        return None
-    if len(there) == 1:
-        return there[0]
-    made: State = {}
-    for state in there:
-        made.update(state)
+    if len(there) < 2:
+        return there[0] if there else None
     forms: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
-    for p in made.values():
-        form = (p.phase, p.newer, p.certain)
-        forms.setdefault((id(p.access), p.distances), set()).add(form)
+    ways: dict[tuple[object, ...], int] = {}
+    unsure: set[tuple[object, ...]] = set()
+    for state in there:
+        names = {(id(p.access), p.distances) for p in state.values()}
+        for name in names:
+            ways[name] = ways.get(name, 0) + 1
+        for p in state.values():
+            name = (id(p.access), p.distances)
+            forms.setdefault(name, set()).add((p.phase, p.newer, p.certain))
+            if not p.sure:
+                unsure.add(name)
 
     def settle(p: Pending) -> Pending:
-        differs = len(forms[id(p.access), p.distances]) > 1
-        return _vague(p) if differs and p.phase != "done" else p
+        name = (id(p.access), p.distances)
+        is_inside = around is None or any(s is around for s in p.access.place.path)
+        if p.sure and (name in unsure or (ways[name] < len(there) and not is_inside)):
+            p = dataclasses.replace(p, sure=False)
+        return _vague(p) if len(forms[name]) > 1 and p.phase != "done" else p
 
-    return _mapped(made, settle)
+    made: State = {}
+    for state in there:
+        made.update(_mapped(state, settle))
+    return made
 
 
 def _mapped(state: State, change: Callable[[Pending], Pending]) -> State:
@@ -483,6 +527,10 @@ def _mapped(state: State, change: Callable[[Pending], Pending]) -> State:
 
 def _vague(pending: Pending) -> Pending:
     return dataclasses.replace(pending, certain=False) if pending.certain else pending
+
+
+def _unsure(pending: Pending) -> Pending:
+    return dataclasses.replace(pending, sure=False) if pending.sure else pending
 
 
 def _in_warp(pending: Pending) -> Pending:

@@ -172,25 +172,37 @@ class _Comparison:
 
     def _bind(self, side: _Side, earlier: bool) -> None:
         loops = {s.var: s for s in side.access.place.loops if isinstance(s, For)}
-        allowed: set[Var] = set()
         todo = [v for e in side.starts for v in used_vars(e)]
         for condition, holds in side.access.place.guards:
             guard = inlined(condition, self.storage.names)
-            if not _is_index_arithmetic(guard):
+            if not _is_index_arithmetic(guard) or not self._are_known(used_vars(guard), loops):
                 side.exact = False
                 continue
             side.guards.append(guard if holds else _negated(guard))
             todo += used_vars(guard)
         for var in dict.fromkeys(todo):
             if var in self.storage.grid.vars:
-                allowed.add(var)
-            elif var in loops:
+                continue
+            if var in loops:
                 self._bind_loop(side, loops[var], earlier)
             elif var in self.storage.common:
                 self.shared.setdefault(var, None)
                 self.ranges.setdefault(var, None)
             else:
                 raise _Undecided
+
+    def _are_known(self, names: Sequence[Var], loops: Mapping[Var, For]) -> bool:
+        """Whether conditions on `names` can be evaluated."""
+        for var in names:
+            loop = loops.get(var)
+            if loop is None:
+                if var not in self.storage.common and var not in self.storage.grid.vars:
+                    return False
+            elif self.distances.get(id(loop), MANY) == MANY and (
+                const_value(loop.start) is None or const_value(loop.extent) is None
+            ):
+                return False
+        return True
 
     def _bind_loop(self, side: _Side, loop: For, earlier: bool) -> None:
         start, extent = const_value(loop.start), const_value(loop.extent)

@@ -220,7 +220,7 @@ class _LowerThreads(TileLowering):
                 if place is not None
                 else table.expr(vector, at, inside)  # type: ignore[union-attr]
             )
-        whole = self._as_async_copy(state, vector, values)
+        whole = self._as_async_copy(state, vector, state.lane_zero)
         if whole is not None:
             body, lanes = whole, 1
         else:

@@ -6,7 +6,7 @@ operations say themselves which regions they touch; everything else is walked fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from tilelang.ir.buffer import GLOBAL, Buffer
@@ -15,7 +15,7 @@ from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, IntImm, Let, 
 from tilelang.ir.func import RESTRICT_DROPPED, PrimFunc
 from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
-from tilelang.ir.stmt import Allocate, Bind, BufferStore, Evaluate, For, If, LoopKind, Stmt, While
+from tilelang.ir.stmt import Allocate, Bind, BufferStore, For, If, LoopKind, Stmt, While
 from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import children, used_vars, walk
 
@@ -148,6 +148,20 @@ def is_covered(read: Access, writes: Sequence[Access]) -> bool:
     return any(_covers_axis(axis, boxes, shape) for axis in range(len(shape)))
 
 
+def are_disjoint(a: Access, b: Access) -> bool:
+    """Whether two accesses of one buffer certainly touch different elements."""
+    if a.box is None or b.box is None:
+        return False
+    for (x, n), (y, m) in zip(a.box, b.box):
+        ends = [const_value(e) for e in (x, n, y, m)]
+        if any(e is None for e in ends):
+            continue
+        first, count, second, other = (int(e) for e in ends if e is not None)
+        if first + count <= second or second + other <= first:
+            return True
+    return False
+
+
 def _same_box(a: Box, b: Box | None) -> bool:
     if b is None:
         return False
@@ -200,6 +214,12 @@ class Storage:
         is_hidden = buffer.scope() == GLOBAL and not self.globals_are_distinct
         return self._any if is_hidden else buffer.data
 
+    def overlapping(self, written: Set[Var]) -> Set[Var]:
+        """The storage that may change when `written` does."""
+        near = {d for d, found in self.views.items() if any(b.scope() == GLOBAL for b in found)}
+        is_wider = not self.globals_are_distinct and written & near
+        return written | near if is_wider else written
+
     def has_views(self, buffer: Buffer) -> bool:
         """Whether the memory of `buffer` is also used under another shape or type."""
         return len(self.views.get(buffer.data, ())) > 1
@@ -227,10 +247,3 @@ def _moves_global(value: Expr, target: Buffer) -> bool:
     if isinstance(value, Call) and value.op == "if_then_else":
         return _moves_global(value.args[1], target) and const_value(value.args[2]) is not None
     return False
-
-
-def opaque_calls(stmt: Stmt) -> Iterator[Call]:
-    """Calls of a statement that do something."""
-    for node in walk(stmt):
-        if isinstance(node, Evaluate) and isinstance(node.value, Call):
-            yield node.value

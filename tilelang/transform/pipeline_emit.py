@@ -39,7 +39,7 @@ from tilelang.ir.expr import (
     logical_and,
     maximum,
 )
-from tilelang.ir.node import Node, replace
+from tilelang.ir.node import replace
 from tilelang.ir.stmt import (
     Allocate,
     Attr,
@@ -356,11 +356,10 @@ class Renewed(Mutator):
         self.names: dict[Var, Var] = {} if names is None else names
         self.renews = names is None
 
-    def _bound(self, node: Node) -> Node:
-        var: Var = node.var
+    def _bound(self, node: For | Bind | Let) -> Any:
         if self.renews:
-            self.names[var] = Var(var.name, var.dtype)
-            node = replace(node, var=self.names[var])
+            name = self.names[node.var] = Var(node.var.name, node.var.dtype)
+            node = replace(node, var=name)
         return self.mutate_children(node)
 
     def mutate_For(self, node: For) -> Any:

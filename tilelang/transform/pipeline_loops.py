@@ -66,7 +66,7 @@ def _plan_all(func: PrimFunc, loops: list[For]) -> Planned:
     storage = Storage(func)
     allocated = {n.buffer for n in walk(func) if isinstance(n, Allocate) and not _is_special(n)}
     refused: set[Buffer] = {b for found in storage.views.values() for b in found} - allocated
-    bodies = {id(loop): pieces_of(loop) for loop in loops}
+    bodies = {id(loop): pieces_of(loop, storage) for loop in loops}
     while True:
         plans: Planned = {}
         for loop in loops:

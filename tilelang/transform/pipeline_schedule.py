@@ -37,6 +37,7 @@ from tilelang.transform.pipeline_effects import (
     Access,
     Effects,
     Storage,
+    are_disjoint,
     effects_of,
     is_covered,
     is_global_to_shared,
@@ -108,10 +109,11 @@ class Plan:
 # -- taking a body apart --------------------------------------------------------------------------
 
 
-def pieces_of(loop: For) -> Body:
+def pieces_of(loop: For, storage: Storage) -> Body:
     """The pieces of a loop's body. Branches are distributed where their condition can move."""
     body = Body()
-    _take(loop.body, (), body, written_storage(loop.body), is_top=True)
+    written = storage.overlapping(written_storage(loop.body))
+    _take(loop.body, (), body, written, is_top=True)
     return body
 
 
@@ -141,6 +143,8 @@ def _take(stmt: Stmt, around: Around, body: Body, written: Set[Var], is_top: boo
                 return around
         case Bind():
             body.fixed_names.add(stmt.var)
+        case _:
+            pass
     body.pieces.append(Piece(stmt, around, (body.counts[0], body.counts[1]), effects_of(stmt)))
     if isinstance(stmt, Bind):
         body.counts[1] += is_top and not is_pure(stmt.value)
@@ -241,21 +245,27 @@ def _is_candidate(piece: Piece, body: Body, storage: Storage, written: Set[Var])
 def _can_have_slots(
     buffer: Buffer, candidates: Sequence[Piece], body: Body, storage: Storage
 ) -> bool:
-    """Whether each iteration sees only what its own producers have written into `buffer`."""
+    """Whether each iteration sees only what its own producers have written into `buffer`.
+
+    The producers come first in the iteration, each to a part of its own: their copies are under way
+    together, in no order.
+    """
     if storage.has_views(buffer):
         return False
-    before: list[tuple[Piece, Access]] = []
+    copies: list[tuple[Piece, Access]] = []
+    is_used = False
     for piece in body.pieces:
-        for access in piece.effects.accesses:
-            if access.buffer is not buffer:
-                continue
-            known = [a for p, a in before if p.conditions <= piece.conditions]
-            if access.op not in _KNOW_SLOTS or (
-                not access.is_write and not is_covered(access, known)
-            ):
+        accesses = [a for a in piece.effects.accesses if a.buffer is buffer]
+        if piece in candidates and accesses:
+            if is_used or not all(are_disjoint(a, b) for a in accesses for _, b in copies):
                 return False
-        if piece in candidates:
-            before += [(piece, a) for a in piece.effects.writes if a.buffer is buffer]
+            copies += [(piece, access) for access in accesses]
+            continue
+        is_used |= bool(accesses)
+        known = [access for copy, access in copies if copy.conditions <= piece.conditions]
+        for access in accesses:
+            if access.op not in _KNOW_SLOTS or not (access.is_write or is_covered(access, known)):
+                return False
     return True
 
 

@@ -25,7 +25,7 @@ from tilelang.transform.facts import Facts
 
 @dataclass(frozen=True)
 class Product:
-    """`C[M, N] += op(A) op(B)`, each a whole buffer unless `regions` names a part of a wider one."""
+    """`C[M, N] += op(A) op(B)`, each a whole buffer unless `wider` names one around it."""
 
     M: int
     N: int
@@ -69,13 +69,14 @@ def context(threads: int, arch: str = "sm_90a") -> LowerContext:
     """What an instruction is told before layouts are known."""
     facts = Facts()
     facts.add_range(THREAD, as_expr(0), as_expr(threads))
-    return LowerContext(
-        Target(f"cuda -arch={arch}"), facts, threads=BlockThreads(threads, THREAD)
-    )
+    return LowerContext(Target(f"cuda -arch={arch}"), facts, threads=BlockThreads(threads, THREAD))
 
 
 def place(
-    op: Gemm, instruction: Instruction, ctx: LowerContext, fragments: dict[str, Fragment] | None = None
+    op: Gemm,
+    instruction: Instruction,
+    ctx: LowerContext,
+    fragments: dict[str, Fragment] | None = None,
 ) -> None:
     """Give the fragments and shared buffers of `op` what `instruction` needs."""
     needs = instruction.needs(op, ctx)

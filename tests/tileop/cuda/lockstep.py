@@ -14,9 +14,18 @@ import numpy as np
 
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import (
-    Add, BufferLoad, Call, Cast, Expr, FloatImm, IntImm, Mul, Select, Var,
+    Add,
+    BufferLoad,
+    Call,
+    Cast,
+    Expr,
+    FloatImm,
+    IntImm,
+    Mul,
+    Select,
+    Var,
 )  # fmt: skip
-from tilelang.ir.stmt import Allocate, Bind, BufferStore, Evaluate, For, If, LoopKind, Seq, Stmt
+from tilelang.ir.stmt import Allocate, Attr, Bind, BufferStore, Evaluate, For, If, LoopKind, Seq, Stmt
 from tilelang.ir.visitor import walk
 from tilelang.layout.evaluate import evaluate
 
@@ -24,7 +33,7 @@ _MMA = re.compile(r"tl_mma_m(\d+)n8k(\d+)_(f16|f32|f64|s32)_(\w+)")
 
 
 class Block:
-    """`threads` threads with their memory: `memory[buffer]` is `[*shape]`, or per thread if local."""
+    """`threads` threads with their memory: `memory[buffer]` is `[*shape]`, per thread if local."""
 
     def __init__(self, threads: int, thread: Var) -> None:
         self.threads, self.thread = threads, thread
@@ -52,6 +61,8 @@ class Block:
                     self.run(one, active)
             case Allocate(buffer):
                 self.local(buffer)
+            case Attr(_, _, body):
+                self.run(body, active)
             case Bind(var, value):
                 self.env[var] = self.value(value)
             case For(var, start, extent, kind, body):
@@ -83,7 +94,7 @@ class Block:
         if array.ndim > len(at):  # one array per thread
             at = [np.arange(self.threads), *at]
         for axis, values in enumerate(at):
-            assert 0 <= values.min() and values.max() < array.shape[axis], (buffer, indices)
+            assert values.min() >= 0 and values.max() < array.shape[axis], (buffer, indices)
         return tuple(at)
 
     def value(self, value: Expr) -> Any:

@@ -39,6 +39,8 @@ C_TYPES: dict[str, type[Any]] = {
     "void *": ctypes.c_void_p,
     **{f"{u}int{n}_t": getattr(ctypes, f"c_{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
 }
+
+
 @dataclass(frozen=True, slots=True)
 class TensorView:
     """What a tensor argument says of itself; strides are in elements.

@@ -2,29 +2,38 @@
 
 In: the flattened function of a compilation. Out: text of
 
-    def read(A, alpha): ...                          quick look at the arguments
-    def launch(device, stream, A, alpha, m): ...     grid extents, workspaces, launches
+    tl_kernels = ((name, place, block, shared bytes, format and offsets of parameters), ...)
+    def read(A, alpha): ...                              quick look at the arguments
+    def launch(tl_device, tl_stream, A, alpha, m): ...   grid extents, workspaces, launches
 
 `read` gives `(device, A's address, alpha, m)` where the arguments are the usual ones in every
 respect, and None otherwise: `cython_arguments` then looks again, and says what is wrong. `launch`
 packs a kernel's parameters with one call into memory of its thread, and hands the driver their
 addresses. What the text calls is given to it by `nvrtc.py`. It is printed once per kernel.
+Names of ours begin with `tl_`, which no name of a user's does.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from tilelang.codegen.host_cuda import where
 from tilelang.codegen.host_symbols import plan_symbols, storage_of, symbols_in
-from tilelang.codegen.kernel_launch import KernelArgument, KernelLaunch, kernel_launches
+from tilelang.codegen.kernel_launch import KernelLaunch, kernel_launches
 from tilelang.ir.buffer import Buffer, Extent
 from tilelang.ir.expr import Var, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Launch
 from tilelang.jit.adapter.wrapper_launch import PYTHON, HostExpressions, HostPrinter
 
+_LANGUAGE = dataclasses.replace(
+    PYTHON,
+    allocate="{name} = tl_allocate({bytes}, tl_stream, tl_device)",
+    free="tl_free({name}, tl_stream)",
+)
 _FORMATS = {  # C type of a parameter -> format of `struct`
     "void *": "P", "_Bool": "?", "float": "f", "double": "d",
     "int8_t": "b", "int16_t": "h", "int32_t": "i", "int64_t": "q",
@@ -32,37 +41,38 @@ _FORMATS = {  # C type of a parameter -> format of `struct`
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ParameterLayout:
-    """How the parameters of one kernel lie in memory.
+class KernelRow(NamedTuple):
+    """One kernel, as the text lists it.
 
     Attributes:
-        format: of `struct`, native sizes and alignment.
+        place: of the user's launch, for messages.
+        block: threads along x, y, z.
+        format: of `struct`, native sizes and alignment, of the parameters.
         offsets: of each parameter, in bytes.
-        size: bytes in all.
     """
 
+    name: str
+    place: str
+    block: tuple[int, int, int]
+    shared_bytes: int
     format: str
     offsets: tuple[int, ...]
-    size: int
 
 
-def parameter_layout(params: Sequence[KernelArgument]) -> ParameterLayout:
+def kernel_row(kernel: KernelLaunch) -> KernelRow:
     """Each parameter at a multiple of its size."""
     text, offsets = "@", []
-    for param in params:
+    for param in kernel.params:
         kind = _FORMATS[param.c_type]
         text += kind
         offsets.append(struct.calcsize(text) - struct.calcsize("@" + kind))
-    return ParameterLayout(text, tuple(offsets), struct.calcsize(text))
+    return KernelRow(
+        kernel.name, where(kernel.span), kernel.block, kernel.shared_bytes, text, tuple(offsets)
+    )
 
 
 class LauncherPrinter:
-    """Prints the launcher of one function.
-
-    Attributes:
-        kernels: in program order.
-    """
+    """Prints the launcher of one function."""
 
     def __init__(self, func: PrimFunc, lowered: PrimFunc) -> None:
         self.func = func
@@ -70,11 +80,12 @@ class LauncherPrinter:
         self.plan = plan_symbols(func)
         self.kernels: list[KernelLaunch] = kernel_launches(lowered)
         self.names = _names(func)
-        self.expressions = HostExpressions(PYTHON, self.names)
+        self.expressions = HostExpressions(_LANGUAGE, self.names)
 
     def text(self) -> str:
-        """Both functions."""
-        return f"{self.read_text()}\n\n{self.launch_text()}"
+        """The table and both functions."""
+        rows = "".join(f"    {tuple(kernel_row(k))!r},\n" for k in self.kernels)
+        return f"tl_kernels = (\n{rows})\n\n\n{self.read_text()}\n\n{self.launch_text()}"
 
     # -- reading arguments ------------------------------------------------------------------------
 
@@ -86,11 +97,14 @@ class LauncherPrinter:
         if tests is None:
             return f"{lines[0]}\n    return None\n"
         first = next((b for b in self.func.buffer_params), None)
-        device = "current_device()" if first is None else f"{self._name(first)}.get_device()"
-        lines += [f"    device = {device}", *self._symbol_lines()]
+        device = "tl_current_device()" if first is None else f"{self._name(first)}.get_device()"
+        lines += [f"    tl_device = {device}", *self._symbol_lines()]
         lines += ["    if (", *(f"        {t}" for t in _joined(tests)), "    ):"]
-        addresses = [f"at_{p}" if isinstance(q, Buffer) else p for p, q in zip(params, self.params)]
-        values = ["device", *addresses, *(self.names[v] for v in self.plan.symbols)]
+        addresses = [
+            f"tl_at_{name}" if isinstance(param, Buffer) else name
+            for name, param in zip(params, self.params)
+        ]
+        values = ["tl_device", *addresses, *(self.names[v] for v in self.plan.symbols)]
         return "\n".join([*lines, f"        return {', '.join(values)},", "    return None", ""])
 
     @property
@@ -110,7 +124,7 @@ class LauncherPrinter:
         """Conditions on the arguments; `None` where a quick look cannot be enough."""
         if any(b.site.is_stride or b.site.value is not b.var for b in self.plan.bindings):
             return None
-        tests = ["device >= 0"]
+        tests = ["tl_device >= 0"]
         for position, param in enumerate(self.params):
             name = self._name(param)
             if isinstance(param, Buffer):
@@ -118,11 +132,11 @@ class LauncherPrinter:
                 if param.declared_strides is not None or storage.numerator != storage.denominator:
                     return None
                 tests += [
-                    f"{name}.get_device() == device",
-                    f"{name}.dtype in kinds_{position}",
+                    f"{name}.get_device() == tl_device",
+                    f"{name}.dtype in tl_kinds_{position}",
                     f"{name}.shape == {self._shape(param.shape)}",
                     f"{name}.is_contiguous()",
-                    f"not (at_{name} := {name}.data_ptr()) & 15",
+                    f"not (tl_at_{name} := {name}.data_ptr()) & 15",
                 ]
             else:
                 tests += self._scalar_tests(param, name)
@@ -156,10 +170,10 @@ class LauncherPrinter:
         """`launch`, with the statements around the kernels."""
         params = [self._name(p) for p in self.params]
         params += [self.names[v] for v in self.plan.symbols]
-        printer = HostPrinter(PYTHON, self.expressions, self._launch)
+        printer = HostPrinter(_LANGUAGE, self.expressions, self._launch)
         body = printer.body(self.lowered.body).expandtabs(4)
-        head = f"def launch({', '.join(['device', 'stream', *params])}):"
-        return f"{head}\n    functions = functions_on(device)\n{body}\n"
+        head = f"def launch({', '.join(['tl_device', 'tl_stream', *params])}):"
+        return f"{head}\n    tl_functions = tl_functions_on(tl_device)\n{body}\n"
 
     def _launch(self, node: Launch) -> str:
         index = next(i for i, k in enumerate(self.kernels) if k.node is node)
@@ -168,8 +182,8 @@ class LauncherPrinter:
         lines: list[str] = []
         for axis, extent in zip("xyz", extents):
             if not extent.lstrip("-").isdecimal():
-                lines.append(f"grid_{axis} = {extent}")
-        grid = [e if e.lstrip("-").isdecimal() else f"grid_{a}" for a, e in zip("xyz", extents)]
+                lines.append(f"tl_grid_{axis} = {extent}")
+        grid = [e if e.lstrip("-").isdecimal() else f"tl_grid_{a}" for a, e in zip("xyz", extents)]
         unknown = [f"{e} > 0" for e in grid if not e.isdecimal()]
         if "0" in grid:
             return "\tpass"
@@ -183,16 +197,16 @@ class LauncherPrinter:
     def _start(self, index: int, kernel: KernelLaunch, grid: Sequence[str]) -> list[str]:
         values = [self._value(p.var) for p in kernel.params]
         block = ", ".join(map(str, kernel.block))
-        function = "launch_cooperative" if kernel.cooperative else "launch_kernel"
+        function = "tl_launch_cooperative" if kernel.cooperative else "tl_launch_kernel"
         extra = "" if kernel.cooperative else ", 0"
         size = ", ".join(grid)
-        lines = [f"memory, address = parameters({index})"]
+        lines = [f"tl_memory, tl_address = tl_parameters({index})"]
         if values:
-            lines.append(f"pack_{index}(memory, 0, {', '.join(values)})")
+            lines.append(f"tl_pack_{index}(tl_memory, 0, {', '.join(values)})")
         lines += [
-            f"code, = {function}(functions[{index}], {size}, {block}, {kernel.shared_bytes}, "
-            f"stream, address{extra})",
-            f"if code: failed({index}, code, device, ({size}))",
+            f"tl_code, = {function}(tl_functions[{index}], {size}, {block}, {kernel.shared_bytes}, "
+            f"tl_stream, tl_address{extra})",
+            f"if tl_code: tl_failed({index}, tl_code, tl_device, ({size}))",
         ]
         return lines
 
@@ -207,7 +221,7 @@ def _names(func: PrimFunc) -> dict[Var, str]:
     names: dict[Var, str] = {}
     for var in (*params, *symbols_in(extents)):
         if var not in names:
-            text = "".join(c if c.isalnum() else "_" for c in var.name)
+            text = "".join(c if c.isalnum() else "_" for c in var.name).removeprefix("tl_")
             names[var] = f"{text}_" if f"{text}_" not in names.values() else f"{text}_{len(names)}"
     return names
 

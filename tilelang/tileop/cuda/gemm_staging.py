@@ -7,10 +7,10 @@ the pass that looks for hazards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from tilelang.errors import LayoutError
-from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import (
     BufferLoad,
     BufferRegion,
@@ -18,6 +18,7 @@ from tilelang.ir.expr import (
     Range,
     as_expr,
     equal,
+    if_then_else,
     less,
     logical_and,
 )
@@ -27,7 +28,9 @@ from tilelang.layout.holding import Holding, both
 from tilelang.layout.mma import CHUNK_BYTES
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.gemm import static_extent
-from tilelang.tileop.loops import loop, nest, together, when
+from tilelang.tileop.loops import element, loop, nest, together, when
+
+Body: TypeAlias = "Callable[[Sequence[Expr], Expr], Stmt]"
 
 
 def shared_tile(region: BufferRegion, ctx: LowerContext) -> BufferRegion:
@@ -63,6 +66,51 @@ def refill(region: BufferRegion, tile: BufferRegion, ctx: LowerContext) -> Stmt:
     return each_register(region, ctx.fragments[region.buffer], ctx, move, is_first=False)
 
 
+def present(region: BufferRegion, tile: BufferRegion, ctx: LowerContext) -> Stmt:
+    """The threads copy `region` to `tile`; what lies outside its buffer is the safe value."""
+    threads = ctx.threads
+    assert threads is not None, "a block's threads copy together"
+    rows, columns = map(static_extent, tile.extents)
+
+    def move(step: Expr) -> Stmt:
+        number = step * threads.count + threads.index
+        offsets = [as_expr(0)] * (len(region.ranges) - 2) + [number // columns, number % columns]
+        value = guarded_load(region, offsets, ctx)
+        stmt = BufferStore(tile.buffer, value, (number // columns, number % columns))
+        if rows * columns % threads.count == 0:
+            return stmt
+        return when(less(number, rows * columns), stmt)
+
+    return loop("e", -(-rows * columns // threads.count), move)
+
+
+def guarded_load(region: BufferRegion, offsets: Sequence[Expr], ctx: LowerContext) -> Expr:
+    """The element of `region` at `offsets`; the safe value where it lies outside the buffer."""
+    value = element(region, offsets)
+    condition = inside_buffer(region, offsets, ctx)
+    if condition is None:
+        return value
+    return if_then_else(condition, value, ctx.safe_value(region.buffer, region.buffer.dtype))
+
+
+def inside_buffer(region: BufferRegion, offsets: Sequence[Expr], ctx: LowerContext) -> Expr | None:
+    """Condition: the element at `offsets` lies in the buffer; `None`: known to."""
+    condition: Expr | None = None
+    for axis, offset in enumerate(offsets):
+        bounds, size = region.ranges[axis], as_expr(region.buffer.shape[axis])
+        place = bounds.start + offset
+        if not ctx.proves(bounds.start >= 0):
+            condition = both(condition, place >= 0)
+        if not ctx.proves(bounds.start + bounds.extent <= size):
+            condition = both(condition, less(place, size))
+    return condition
+
+
+def is_inside(region: BufferRegion, ctx: LowerContext) -> bool:
+    """Whether all of `region` is known to lie in its buffer."""
+    return inside_buffer(region, [as_expr(0)] * len(region.ranges), ctx) is None
+
+
 def _in_tile(region: BufferRegion, at: Sequence[Expr]) -> tuple[Expr, ...]:
     return tuple(i - s for i, s in zip(at[-2:], region.starts[-2:]))
 
@@ -71,7 +119,7 @@ def each_register(
     region: BufferRegion,
     fragment: Fragment,
     ctx: LowerContext,
-    body: "Body",
+    body: Body,
     is_first: bool,
 ) -> Stmt:
     """`body(index in the buffer, register)` for each element of `region` that a thread holds.
@@ -101,7 +149,7 @@ def each_register(
 
 
 def _each_element(
-    region: BufferRegion, fragment: Fragment, ctx: LowerContext, body: "Body", is_first: bool
+    region: BufferRegion, fragment: Fragment, ctx: LowerContext, body: Body, is_first: bool
 ) -> Stmt:
     """The same for a fragment whose inverse has no closed form: every thread looks at every
     element and takes its own."""

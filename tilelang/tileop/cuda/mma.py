@@ -7,10 +7,13 @@ loaded before the instructions of this one. Sums stay in C's registers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, replace
 
+from tilelang.arith import Analyzer
 from tilelang.ir.buffer import LOCAL, Buffer
-from tilelang.ir.expr import BufferLoad, Expr, as_expr, constant, is_const
+from tilelang.ir.expr import BufferLoad, Expr, as_expr, const_value, constant, equal, is_const
 from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.mma import (
@@ -26,12 +29,12 @@ from tilelang.layout.mma import (
 )
 from tilelang.layout.warp_policy import GemmWarpPolicy
 from tilelang.tileop.base import Instruction
-from tilelang.tileop.clip import region_intervals
 from tilelang.tileop.context import BlockThreads, LayoutNeeds, LowerContext
+from tilelang.tileop.cuda.gemm_staging import is_inside, present, refill, shared_tile, spill
 from tilelang.tileop.cuda.mma_forms import MmaForm, architecture, choose_form
 from tilelang.tileop.cuda.mma_operands import Side, copy_step, load_step, pointer, unrolled
 from tilelang.tileop.gemm import Gemm, Matrix, static_extent
-from tilelang.tileop.loops import loop, run, together, when
+from tilelang.tileop.loops import in_range, loop, run, together, when
 
 _UNROLLED_STEPS = 16  # steps of k in straight-line code; beyond that, a loop over half as many
 
@@ -92,24 +95,21 @@ def plan_of(op: Gemm, ctx: LowerContext) -> MmaPlan | str:
     return MmaPlan(op, form, WarpTiles(op.M, op.N, *cut, form.atom))
 
 
-def _why_not_registers(name: str, matrix: Matrix, ctx: LowerContext) -> str | None:
-    """Why a fragment operand's registers cannot be named; `None` when they can."""
-    region = matrix.region
-    for axis, (bounds, size) in enumerate(zip(region.ranges, _shape(matrix))):
-        extent = bounds.extent
-        if not ctx.proves((as_expr(size) % extent) == 0):
+def _why_not_registers(name: str, matrix: Matrix) -> str | None:
+    """Why a fragment operand's registers cannot be named; `None` when they can.
+
+    Asked before and after layouts are known, so it may use nothing but the region itself.
+    """
+    analyzer = Analyzer()
+    for axis, (bounds, size) in enumerate(zip(matrix.region.ranges, _shape(matrix))):
+        extent, start = static_extent(bounds.extent), const_value(bounds.start)
+        if size % extent:
             return f"{name}: axis {axis} of `{matrix.buffer.name}` is {size}, not whole tiles"
-        if not ctx.proves((bounds.start % extent) == 0):
+        if not analyzer.can_prove(equal(bounds.start % extent, 0)):
             return f"{name}: the region of `{matrix.buffer.name}` does not start at a whole tile"
+        if isinstance(start, int) and not 0 <= start <= size - extent:
+            return f"{name}: the region lies outside `{matrix.buffer.name}`"
     return None
-
-
-def _why_not_inside(name: str, matrix: Matrix, ctx: LowerContext) -> str | None:
-    region = matrix.region
-    axes = list(range(matrix.buffer.ndim))
-    if all(i.is_whole for i in region_intervals(ctx, region, axes, region.extents)):
-        return None
-    return f"part of {name} may lie outside `{matrix.buffer.name}`"
 
 
 class MmaSync(Instruction):
@@ -118,8 +118,6 @@ class MmaSync(Instruction):
     name = "mma_sync"
 
     def applies(self, op: Gemm, ctx: LowerContext) -> str | None:
-        if ctx.sanitize:
-            return "a checked build uses plain loops"
         if not op.C.buffer.is_fragment:
             return f"C is `{op.C.buffer.name}` in {op.C.buffer.scope()}, not a fragment"
         for name, matrix in (("A", op.A), ("B", op.B)):
@@ -129,9 +127,7 @@ class MmaSync(Instruction):
         if isinstance(plan, str):
             return plan
         for name, matrix in (("A", op.A), ("B", op.B), ("C", op.C)):
-            reason = _why_not_inside(name, matrix, ctx)
-            if reason is None and matrix.buffer.is_fragment:
-                reason = _why_not_registers(name, matrix, ctx)
+            reason = _why_not_registers(name, matrix) if matrix.buffer.is_fragment else None
             if reason is not None:
                 return reason
         return None
@@ -153,10 +149,55 @@ class MmaSync(Instruction):
     def lower(self, op: Gemm, ctx: LowerContext) -> Stmt:
         plan = plan_of(op, ctx)
         assert isinstance(plan, MmaPlan) and ctx.threads is not None, "asked by `applies`"
-        body = _Product(plan, ctx, ctx.threads).stmts()
-        if plan.tiles.warps * LANES == ctx.threads.count:
-            return body
-        return when(ctx.threads.warp < plan.tiles.warps, body)
+        staging = _Staging(plan, ctx)
+        body = _Product(staging.plan, staging.ctx, ctx.threads).stmts()
+        if plan.tiles.warps * LANES != ctx.threads.count:
+            body = when(ctx.threads.warp < plan.tiles.warps, body)
+        return in_range(together(*staging.before, body, *staging.after))
+
+
+class _Staging:
+    """Operands brought to where the instruction reads them, when they are not there already."""
+
+    def __init__(self, plan: MmaPlan, ctx: LowerContext) -> None:
+        self.ctx = replace(ctx, fragments=dict(ctx.fragments), registers=dict(ctx.registers))
+        self.ctx.scratch = ctx.scratch
+        self.before: list[Stmt] = []
+        self.after: list[Stmt] = []
+        op = copy(plan.op)
+        op.A = self._operand(op.A, plan.fragment_A)
+        op.B = self._operand(op.B, plan.fragment_B)
+        self._sums(op, plan.fragment_C())
+        self.plan = replace(plan, op=op)
+
+    def _operand(self, matrix: Matrix, wanted: Callable[[], Fragment]) -> Matrix:
+        """`matrix`, or a shared tile with its elements."""
+        region, move = matrix.region, present
+        if matrix.buffer.is_fragment:
+            if self.ctx.fragments[matrix.buffer].is_equal(wanted()):
+                return matrix
+            move = spill
+        elif is_inside(region, self.ctx):
+            return matrix
+        tile = shared_tile(region, self.ctx)
+        self.before.append(move(region, tile, self.ctx))
+        rows = matrix.row_axis - (matrix.buffer.ndim - 2)
+        return Matrix(tile, rows, 1 - rows)
+
+    def _sums(self, op: Gemm, wanted: Fragment) -> None:
+        """Registers in which the instruction can sum; C's own where they are held as it needs."""
+        buffer, region = op.C.buffer, op.C.region
+        if self.ctx.fragments[buffer].is_equal(wanted):
+            return
+        tile = shared_tile(region, self.ctx)
+        size = wanted.get_output_shape()[0]
+        sums = Buffer(f"{buffer.name}_sums", (size,), buffer.dtype, LOCAL, span=buffer.span)
+        there = replace(self.ctx, fragments={buffer: wanted}, registers={buffer: sums})
+        self.before += [Allocate(sums), spill(region, tile, self.ctx), refill(region, tile, there)]
+        self.after += [spill(region, tile, there), refill(region, tile, self.ctx)]
+        self.ctx.fragments, self.ctx.registers = (
+            {**self.ctx.fragments, **there.fragments}, {**self.ctx.registers, **there.registers}
+        )  # fmt: skip
 
 
 class _Words:
@@ -268,4 +309,3 @@ class _Product:
             return run(form.function, sums, self.A.at(i, k, slot), self.B.at(j, k, slot), sums)
 
         return unrolled((tiles.atoms_m, tiles.atoms_n), one)
-

@@ -122,7 +122,7 @@ def reads_rows(side: Side, ctx: LowerContext) -> str | None:
     return None
 
 
-def _layout_of(buffer: Buffer, ctx: LowerContext) -> Layout | None | bool:
+def _layout_of(buffer: Buffer, ctx: LowerContext) -> Layout | bool | None:
     """Its physical layout; `False` for a view of a buffer that has one."""
     for owner, layout in ctx.layouts.items():
         if owner is buffer:
@@ -132,7 +132,7 @@ def _layout_of(buffer: Buffer, ctx: LowerContext) -> Layout | None | bool:
     return None
 
 
-def _keeps_chunks(buffer: Buffer, layout: Layout | None | bool, vector: int) -> bool:
+def _keeps_chunks(buffer: Buffer, layout: Layout | bool | None, vector: int) -> bool:
     """Whether aligned groups of `vector` columns stay together and aligned."""
     if isinstance(layout, bool) or int(buffer.shape[-1]) % vector:  # type: ignore[arg-type]
         return False

@@ -1,0 +1,251 @@
+"""The kernels that bench/gpu.py times: plain tile programs, tile sizes chosen by the caller."""
+
+import tilelang
+import tilelang.language as T
+
+LOG2_E = 1.44269504
+
+
+@tilelang.jit(target="cuda")
+def gemm(M, N, K, block_M, block_N, block_K, stages, threads, dtype, panel=0):
+    @T.prim_func
+    def kernel(
+        A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), dtype)
+    ):
+        grid = (T.ceildiv(N, block_N), T.ceildiv(M, block_M))
+        with T.Kernel(*grid, threads=threads) as (bx, by):
+            A_shared = T.alloc_shared((block_M, block_K), dtype)
+            B_shared = T.alloc_shared((block_K, block_N), dtype)
+            C_local = T.alloc_fragment((block_M, block_N), "float32")
+            if panel:
+                T.use_swizzle(panel)
+            T.clear(C_local)
+            for k in T.Pipelined(T.ceildiv(K, block_K), num_stages=stages):
+                T.copy(A[by * block_M, k * block_K], A_shared)
+                T.copy(B[k * block_K, bx * block_N], B_shared)
+                T.gemm(A_shared, B_shared, C_local)
+            T.copy(C_local, C[by * block_M, bx * block_N])
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def attention(batch, heads, seq_len, dim, causal, block_M, block_N, stages, threads, dtype):
+    scale = (1.0 / dim) ** 0.5 * LOG2_E
+    shape = (batch, heads, seq_len, dim)
+
+    @T.prim_func
+    def kernel(
+        Q: T.Tensor(shape, dtype),
+        K: T.Tensor(shape, dtype),
+        V: T.Tensor(shape, dtype),
+        Out: T.Tensor(shape, dtype),
+    ):
+        with T.Kernel(T.ceildiv(seq_len, block_M), heads, batch, threads=threads) as (bx, by, bz):
+            Q_shared = T.alloc_shared((block_M, dim), dtype)
+            K_shared = T.alloc_shared((block_N, dim), dtype)
+            V_shared = T.alloc_shared((block_N, dim), dtype)
+            scores = T.alloc_fragment((block_M, block_N), "float32")
+            weights = T.alloc_fragment((block_M, block_N), dtype)
+            acc = T.alloc_fragment((block_M, dim), "float32")
+            row_max = T.alloc_fragment((block_M,), "float32")
+            row_max_old = T.alloc_fragment((block_M,), "float32")
+            rescale = T.alloc_fragment((block_M,), "float32")
+            row_sum = T.alloc_fragment((block_M,), "float32")
+            total = T.alloc_fragment((block_M,), "float32")
+            # causal: the longest rows first, so that the last blocks to start are short
+            row = (T.ceildiv(seq_len, block_M) - 1 - bx) * block_M if causal else bx * block_M
+            T.copy(Q[bz, by, row : row + block_M, :], Q_shared)
+            T.clear(acc)
+            T.clear(total)
+            T.fill(row_max, -T.infinity("float32"))
+            steps = T.ceildiv(row + block_M, block_N) if causal else T.ceildiv(seq_len, block_N)
+            for k in T.Pipelined(steps, num_stages=stages):
+                T.copy(K[bz, by, k * block_N : (k + 1) * block_N, :], K_shared)
+                if causal:
+                    for i, j in T.Parallel(block_M, block_N):
+                        visible = k * block_N + j <= row + i
+                        scores[i, j] = T.if_then_else(visible, 0, -T.infinity("float32"))
+                else:
+                    T.clear(scores)
+                T.gemm(Q_shared, K_shared, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow)
+                T.copy(row_max, row_max_old)
+                T.reduce_max(scores, row_max, dim=1, clear=False)
+                for i in T.Parallel(block_M):
+                    rescale[i] = T.exp2(row_max_old[i] * scale - row_max[i] * scale)
+                for i, j in T.Parallel(block_M, block_N):
+                    scores[i, j] = T.exp2(scores[i, j] * scale - row_max[i] * scale)
+                T.reduce_sum(scores, row_sum, dim=1)
+                for i in T.Parallel(block_M):
+                    total[i] = total[i] * rescale[i] + row_sum[i]
+                T.copy(scores, weights)
+                for i, j in T.Parallel(block_M, dim):
+                    acc[i, j] *= rescale[i]
+                T.copy(V[bz, by, k * block_N : (k + 1) * block_N, :], V_shared)
+                T.gemm(weights, V_shared, acc, policy=T.GemmWarpPolicy.FullRow)
+            for i, j in T.Parallel(block_M, dim):
+                acc[i, j] /= total[i]
+            T.copy(acc, Out[bz, by, row : row + block_M, :])
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def add(M, N, block_M, block_N, threads, dtype):
+    @T.prim_func
+    def kernel(
+        X: T.Tensor((M, N), dtype), Y: T.Tensor((M, N), dtype), Out: T.Tensor((M, N), dtype)
+    ):
+        with T.Kernel(T.ceildiv(N, block_N), T.ceildiv(M, block_M), threads=threads) as (bx, by):
+            for i, j in T.Parallel(block_M, block_N):
+                row, column = by * block_M + i, bx * block_N + j
+                Out[row, column] = X[row, column] + Y[row, column]
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def softmax(M, N, block_M, threads, dtype):
+    @T.prim_func
+    def kernel(X: T.Tensor((M, N), dtype), Y: T.Tensor((M, N), dtype)):
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
+            x = T.alloc_fragment((block_M, N), "float32")
+            row_max = T.alloc_fragment((block_M,), "float32")
+            row_sum = T.alloc_fragment((block_M,), "float32")
+            T.copy(X[bx * block_M, 0], x)
+            T.reduce_max(x, row_max, dim=1)
+            for i, j in T.Parallel(block_M, N):
+                x[i, j] = T.exp2(x[i, j] * LOG2_E - row_max[i] * LOG2_E)
+            T.reduce_sum(x, row_sum, dim=1)
+            for i, j in T.Parallel(block_M, N):
+                Y[bx * block_M + i, j] = x[i, j] / row_sum[i]
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def rms_norm(M, N, block_M, threads, dtype, epsilon=1e-6):
+    @T.prim_func
+    def kernel(X: T.Tensor((M, N), dtype), W: T.Tensor((N,), dtype), Y: T.Tensor((M, N), dtype)):
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
+            x = T.alloc_fragment((block_M, N), "float32")
+            square = T.alloc_fragment((block_M, N), "float32")
+            total = T.alloc_fragment((block_M,), "float32")
+            T.copy(X[bx * block_M, 0], x)
+            for i, j in T.Parallel(block_M, N):
+                square[i, j] = x[i, j] * x[i, j]
+            T.reduce_sum(square, total, dim=1)
+            for i in T.Parallel(block_M):
+                total[i] = T.rsqrt(total[i] / N + epsilon)
+            for i, j in T.Parallel(block_M, N):
+                Y[bx * block_M + i, j] = x[i, j] * total[i] * W[j]
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def layer_norm(M, N, block_M, threads, dtype, epsilon=1e-5):
+    @T.prim_func
+    def kernel(
+        X: T.Tensor((M, N), dtype),
+        W: T.Tensor((N,), dtype),
+        B: T.Tensor((N,), dtype),
+        Y: T.Tensor((M, N), dtype),
+    ):
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
+            x = T.alloc_fragment((block_M, N), "float32")
+            square = T.alloc_fragment((block_M, N), "float32")
+            mean = T.alloc_fragment((block_M,), "float32")
+            variance = T.alloc_fragment((block_M,), "float32")
+            T.copy(X[bx * block_M, 0], x)
+            T.reduce_sum(x, mean, dim=1)
+            for i in T.Parallel(block_M):
+                mean[i] = mean[i] / N
+            for i, j in T.Parallel(block_M, N):
+                square[i, j] = (x[i, j] - mean[i]) * (x[i, j] - mean[i])
+            T.reduce_sum(square, variance, dim=1)
+            for i in T.Parallel(block_M):
+                variance[i] = T.rsqrt(variance[i] / N + epsilon)
+            for i, j in T.Parallel(block_M, N):
+                Y[bx * block_M + i, j] = (x[i, j] - mean[i]) * variance[i] * W[j] + B[j]
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def row_sum(M, N, block_M, block_N, threads, dtype):
+    """Sums along the contiguous axis."""
+
+    @T.prim_func
+    def kernel(X: T.Tensor((M, N), dtype), Y: T.Tensor((M,), "float32")):
+        with T.Kernel(T.ceildiv(M, block_M), threads=threads) as bx:
+            x = T.alloc_fragment((block_M, block_N), "float32")
+            acc = T.alloc_fragment((block_M, block_N), "float32")
+            total = T.alloc_fragment((block_M,), "float32")
+            T.clear(acc)
+            for k in T.serial(T.ceildiv(N, block_N)):
+                T.copy(X[bx * block_M, k * block_N], x)
+                for i, j in T.Parallel(block_M, block_N):
+                    acc[i, j] += x[i, j]
+            T.reduce_sum(acc, total, dim=1)
+            T.copy(total, Y[bx * block_M])
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def column_sum(M, N, block_M, block_N, threads, dtype):
+    """Sums along the strided axis, by blocks of rows that meet in atomic additions."""
+    rows = 32  # tiles of one block
+
+    @T.prim_func
+    def kernel(X: T.Tensor((M, N), dtype), Y: T.Tensor((N,), "float32")):
+        grid = (T.ceildiv(N, block_N), T.ceildiv(M, block_M * rows))
+        with T.Kernel(*grid, threads=threads) as (bx, by):
+            x = T.alloc_fragment((block_M, block_N), "float32")
+            acc = T.alloc_fragment((block_M, block_N), "float32")
+            total = T.alloc_fragment((block_N,), "float32")
+            T.clear(acc)
+            for k in T.serial(rows):
+                T.copy(X[(by * rows + k) * block_M, bx * block_N], x)
+                for i, j in T.Parallel(block_M, block_N):
+                    acc[i, j] += x[i, j]
+            T.reduce_sum(acc, total, dim=0)
+            T.atomic_add(Y[bx * block_N], total)
+
+    return kernel
+
+
+@tilelang.jit(target="cuda")
+def gemv_w4a16(N, K, block_N, block_K, threads, dtype):
+    """`y = W x`, W of N by K unsigned 4-bit numbers (two to a byte), zero point 8, no scales."""
+    reduce_threads = threads // block_N
+    vector = 8  # packed bytes of one load: 16 weights
+
+    @T.prim_func
+    def kernel(
+        W: T.Tensor((N, K // 2), "uint8"), X: T.Tensor((K,), dtype), Y: T.Tensor((N,), dtype)
+    ):
+        with T.Kernel(T.ceildiv(N, block_N), threads=(reduce_threads, block_N)) as bx:
+            kr = T.get_thread_binding(0)
+            row = T.get_thread_binding(1)
+            packed = T.alloc_local((vector,), "uint8")
+            x = T.alloc_local((2 * vector,), dtype)
+            acc = T.alloc_local((1,), "float32")
+            T.clear(acc)
+            for k in T.serial(T.ceildiv(K, reduce_threads * vector * 2)):
+                at = (k * reduce_threads + kr) * vector
+                for v in T.vectorized(vector):
+                    packed[v] = W[bx * block_N + row, at + v]
+                for v in T.vectorized(2 * vector):
+                    x[v] = X[at * 2 + v]
+                for v in T.unroll(vector):
+                    low = T.cast(packed[v] & 15, "float32") - 8
+                    high = T.cast(packed[v] >> 4, "float32") - 8
+                    acc[0] += low * T.cast(x[2 * v], "float32")
+                    acc[0] += high * T.cast(x[2 * v + 1], "float32")
+            total = T.warp_reduce_sum(acc[0])
+            if kr == 0:
+                Y[bx * block_N + row] = total
+
+    return kernel

@@ -1,0 +1,322 @@
+"""The `nvrtc` backend: CUDA kernels called from Python alone, through `cuda-bindings`.
+
+In: an artifact's functions and CUDA text, from `jit.kernel`. Out: `func`, which takes the arguments
+that the caller passes, allocates outputs, checks, and launches on PyTorch's current stream. No host
+compiler is needed, nor apache-tvm-ffi. The Python that runs at a call is printed once per kernel
+(`nvrtc_launch.py`); where it says that arguments are not the usual ones, `cython_arguments` looks
+again and names the fault.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tilelang.codegen.host_c import CUDA
+from tilelang.engine import cuda_driver
+from tilelang.engine.cuda_build import CUBIN_FILE, compile_cubin
+from tilelang.engine.lower import as_prim_func, compile_flags, lower, merged_configs
+from tilelang.engine.nvrtc import CompiledCubin
+from tilelang.engine.param import KernelParam
+from tilelang.errors import ArgumentError
+from tilelang.ir.buffer import Buffer
+from tilelang.ir.expr import Var
+from tilelang.ir.func import IRModule, PrimFunc
+from tilelang.jit.adapter.base import BaseKernelAdapter
+from tilelang.jit.adapter.cython_arguments import Arguments
+from tilelang.jit.adapter.nvrtc_launch import KernelRow, LauncherPrinter
+from tilelang.jit.adapter.outputs import OutputPlan, dynamic_symbol_map
+from tilelang.target.registry import determine_target
+from tilelang.target.target import Target
+
+_OUT_OF_MEMORY = 2
+_thread = threading.local()
+
+
+class NVRTCKernelAdapter(BaseKernelAdapter):
+    """Runs a compiled kernel on PyTorch tensors.
+
+    Attributes:
+        target: what the kernel was compiled for.
+        ir_module: the traced function as a module.
+        host_kernel_source, device_kernel_source: Python text that launches, and the kernel's text.
+        cubin: the kernels, as loaded.
+        compiled: what NVRTC said; `None` for a kernel found in the cache.
+        func: what users call; also takes `stream`, a raw handle, by name.
+
+    Raises:
+        ArgumentError: for an out_idx outside the parameters.
+        ToolchainError: when NVRTC is missing, or fails.
+    """
+
+    library_file: ClassVar[str] = CUBIN_FILE
+    host_suffix: ClassVar[str] = ".py"
+    needs_host_compiler: ClassVar[bool] = False
+
+    target: str | Target = "cuda"
+    pass_configs: dict[str, Any] | None = None
+    dynamic_symbolic_map: dict[Var, tuple[int, int, int]] | None = None
+
+    def __init__(
+        self,
+        params: list[KernelParam],
+        result_idx: list[int] | int | None,
+        target: str | Target,
+        func_or_mod: PrimFunc | IRModule,
+        host_mod: IRModule | None = None,
+        device_mod: IRModule | None = None,
+        rt_mod: Any = None,
+        host_kernel_source: str | None = None,
+        device_kernel_source: str | None = None,
+        verbose: bool = False,
+        pass_configs: Mapping[Any, Any] | None = None,
+        compile_flags: Sequence[str] | str | None = None,
+        *,
+        cubin: bytes | None = None,
+    ) -> None:
+        del rt_mod  # a runtime module of the default backend is not called from here
+        super().__init__(func_or_mod, params, result_idx)
+        func = as_prim_func(func_or_mod)
+        self.ir_module = (
+            func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
+        )
+        chosen: Target = determine_target(target)
+        self.target = chosen
+        self.verbose = verbose
+        self.pass_configs = None if pass_configs is None else dict(pass_configs)
+        self.compile_flags = compile_flags
+        if device_kernel_source is None or (host_kernel_source is None and device_mod is None):
+            artifact = lower(func, chosen, pass_configs=self.pass_configs)
+            device_kernel_source = device_kernel_source or artifact.kernel_source
+            host_mod, device_mod = artifact.host_mod, artifact.device_mod
+        if host_kernel_source is None:
+            assert device_mod is not None
+            host_kernel_source = LauncherPrinter(func, as_prim_func(device_mod)).text()
+        self.host_mod, self.device_mod = host_mod, device_mod
+        self.device_kernel_source = device_kernel_source
+        self.kernel_global_source = device_kernel_source
+        self.compiled: CompiledCubin | None = None
+        self.cubin = cubin if cubin is not None else self._compile(func, chosen)
+        self.host_kernel_source = host_kernel_source
+        self._launcher = Launcher(func, host_kernel_source, self.cubin)
+        self.dynamic_symbolic_map = dynamic_symbol_map(func)
+        self.func = self._convert_torch_func(func, self._launcher)
+
+    def _compile(self, func: PrimFunc, target: Target) -> bytes:
+        configs = merged_configs(func, self.pass_configs)
+        flags = compile_flags(func, configs, self.compile_flags, target)
+        self.compiled = compile_cubin(func, self.device_kernel_source or "", target, flags)
+        return self.compiled.cubin
+
+    def _convert_torch_func(self, func: PrimFunc, launcher: Launcher) -> Callable[..., Any]:
+        """What users call; without outputs the launcher itself."""
+        if not self.result_idx:
+            return launcher.call
+        plan = OutputPlan(func, self.result_idx)
+        positions, inputs = plan.positions, plan.input_positions
+        name, total, run = func.name, len(func.params), launcher.call
+
+        def call(*args: Any, stream: int | None = None) -> Any:
+            if len(args) != len(inputs):
+                raise ArgumentError(f"{name}(): expected {len(inputs)} arguments, got {len(args)}")
+            every: list[Any] = [None] * total
+            for position, value in zip(inputs, args):
+                every[position] = value
+            outputs = plan.allocate(args)
+            for position, value in zip(positions, outputs):
+                every[position] = value
+            run(*every, stream=stream)
+            return outputs[0] if len(outputs) == 1 else outputs
+
+        return call
+
+    @classmethod
+    def from_database(
+        cls,
+        params: list[KernelParam],
+        result_idx: list[int] | int | None,
+        target: str | Target,
+        func_or_mod: PrimFunc | IRModule,
+        host_kernel_source: str,
+        device_kernel_source: str,
+        kernel_lib_path: str,
+        verbose: bool = False,
+        pass_configs: Mapping[Any, Any] | None = None,
+        compile_flags: Sequence[str] | str | None = None,
+    ) -> NVRTCKernelAdapter:
+        """An adapter around a cubin that was compiled before; NVRTC is not needed."""
+        return cls(
+            params, result_idx, target, func_or_mod, None, None, None, host_kernel_source,
+            device_kernel_source, verbose, pass_configs, compile_flags,
+            cubin=Path(kernel_lib_path).read_bytes(),
+        )  # fmt: skip
+
+    def binaries(self) -> dict[str, Path | bytes]:
+        """The kernels."""
+        return {CUBIN_FILE: self.cubin}
+
+
+class Launcher:
+    """Calls the kernels of one function; loads them once per device.
+
+    Args:
+        func: as traced.
+        text: of `LauncherPrinter`.
+        cubin: the kernels.
+    """
+
+    def __init__(self, func: PrimFunc, text: str, cubin: bytes) -> None:
+        self.func = func
+        self.arguments = Arguments(func, CUDA)
+        self._cubin = cubin
+        self._library: cuda_driver.Library | None = None
+        self._functions: dict[int, list[Any]] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._kinds: dict[int, set[Any]] = {
+            k: set() for k, p in enumerate(func.params) if isinstance(p, Buffer)
+        }
+        names = self._globals = self._names()
+        exec(compile(text, f"<launcher of {func.name}>", "exec"), names)
+        self.kernels = [KernelRow(*row) for row in names["tl_kernels"]]
+        for k, row in enumerate(self.kernels):
+            names[f"tl_pack_{k}"] = struct.Struct(row.format).pack_into
+        self._read: Callable[..., Any] = names["read"]
+        self._launch: Callable[..., None] = names["launch"]
+
+    def _names(self) -> dict[str, Any]:
+        """What the text calls; the driver's functions join them when kernels are loaded."""
+        return {
+            "tl_functions_on": self.functions_on,
+            "tl_parameters": self.parameters,
+            "tl_current_device": current_device,
+            "tl_failed": self.fail,
+            "tl_allocate": self.allocate,
+            "tl_free": _free,
+            **{f"tl_kinds_{k}": kinds for k, kinds in self._kinds.items()},
+        }
+
+    def call(self, *args: Any, stream: int | None = None) -> None:
+        """Run on these arguments, outputs included; returns before the kernels have run.
+
+        Raises:
+            ArgumentError: a wrong count, shape, dtype, stride, device or alignment.
+            RuntimeError: when the driver refuses, with kernel, line and CUDA's error.
+        """
+        try:
+            found = self._read(*args)
+        except (TypeError, AttributeError, IndexError):  # not the usual arguments
+            found = None
+        device, *values = found if found is not None else self._look_again(args)
+        chosen = current_stream(device) if stream is None else stream
+        if device == current_device():
+            if not getattr(_thread, "has_context", False):  # PyTorch makes it current when it must
+                cuda_driver.ensure_context(device)
+                _thread.has_context = True
+            self._launch(device, chosen, *values)
+            return
+        with cuda_driver.device_scope(device):
+            self._launch(device, chosen, *values)
+
+    def _look_again(self, args: Sequence[Any]) -> list[Any]:
+        """Device and values, from arguments of any accepted kind."""
+        count = len(self.func.params)
+        if len(args) != count:
+            raise ArgumentError(f"{self.func.name}(): expected {count} arguments, got {len(args)}")
+        values = self.arguments.convert(args)
+        devices = [args[k].device.index for k in self._kinds if args[k] is not None]
+        for k, kinds in self._kinds.items():
+            if args[k] is not None:
+                kinds.add(args[k].dtype)  # from now on known to be right
+        return [devices[0] if devices else current_device(), *values]
+
+    # -- what the text calls ----------------------------------------------------------------------
+
+    def functions_on(self, device: int) -> list[Any]:
+        """The kernels on one device."""
+        found = self._functions.get(device)
+        if found is not None:
+            return found
+        with self._lock, cuda_driver.device_scope(device), cuda_driver.outside_capture():
+            if self._library is None:
+                self._library = cuda_driver.Library(self._cubin)
+                driver = cuda_driver.driver()
+                self._globals["tl_launch_kernel"] = driver.cuLaunchKernel
+                self._globals["tl_launch_cooperative"] = driver.cuLaunchCooperativeKernel
+            made: list[Any] = []
+            for k in self.kernels:
+                kernel = self._library.kernel(k.name)
+                if k.shared_bytes:
+                    kernel.set_dynamic_shared_bytes(k.shared_bytes)
+                made.append(kernel.function())
+            self._functions[device] = made
+        return made
+
+    def parameters(self, index: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
+        """Memory of this thread for the parameters of a kernel, and the address of their list."""
+        try:
+            memory = self._local.memory
+        except AttributeError:
+            memory = self._local.memory = [_ParameterMemory(row) for row in self.kernels]
+        own = memory[index]
+        return own.bytes, own.address
+
+    def fail(self, index: int, code: Any, device: int, grid: tuple[int, int, int]) -> None:
+        """Raise what a launch that the driver refused is."""
+        k = self.kernels[index]
+        raise _error(
+            code,
+            f"{self.func.name}(): kernel {k.name} ({k.place}) on cuda:{device}, grid {grid}, "
+            f"block {k.block}, {k.shared_bytes} bytes of dynamic shared memory",
+        )
+
+    def allocate(self, num_bytes: int, stream: int, device: int) -> int:
+        """Memory for a workspace, in stream order."""
+        code, address = cuda_driver.driver().cuMemAllocAsync(max(num_bytes, 1), stream)
+        if int(code) != 0:
+            raise _error(
+                code, f"{self.func.name}(): workspace of {num_bytes} bytes on cuda:{device}"
+            )
+        return int(address)
+
+
+class _ParameterMemory:
+    """Parameters of one kernel, and the list of their addresses that the driver takes."""
+
+    __slots__ = ("_list", "address", "bytes")
+
+    def __init__(self, row: KernelRow) -> None:
+        self.bytes = ctypes.create_string_buffer(max(struct.calcsize(row.format), 1))
+        start, offsets = ctypes.addressof(self.bytes), row.offsets
+        self._list = (ctypes.c_void_p * max(len(offsets), 1))(*(start + o for o in offsets))
+        self.address = ctypes.addressof(self._list)
+
+
+def _error(code: Any, what: str) -> Exception:
+    kind = MemoryError if int(code) == _OUT_OF_MEMORY else RuntimeError
+    return kind(f"{what}: {cuda_driver.error_text(code)}")
+
+
+def _free(address: int, stream: int) -> None:
+    cuda_driver.driver().cuMemFreeAsync(address, stream)
+
+
+def current_device() -> int:
+    """PyTorch's current device, or the first."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    return int(torch._C._cuda_getDevice()) if hasattr(torch._C, "_cuda_getDevice") else 0
+
+
+def current_stream(device: int) -> int:
+    """Handle of PyTorch's current stream on `device`; 0, the default stream, without PyTorch."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch._C, "_cuda_getCurrentRawStream"):
+        return 0
+    return int(torch._C._cuda_getCurrentRawStream(device))
