@@ -15,8 +15,10 @@ from tilelang.ir.stmt import Evaluate, For, LoopKind, annotation
 from tilelang.ir.tile import TileOp
 from tilelang.ir.verify import verify
 from tilelang.ir.visitor import Mutator, walk
+from tilelang.target.target import Target
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
+from tilelang.transform.pipeline import passes_for
 from tilelang.transform.pipeline_loops import pipeline_loops
 from tilelang.transform.simplify import simplify
 
@@ -616,3 +618,43 @@ def test_a_tile_written_again_after_its_use_holds_the_copies_back():
 
     inputs = {n: random_array(RNG, s, "float32") for n, s in {"A": (20, 8), "B": (8, 8)}.items()}
     assert not slots_of(check(kernel, inputs))
+
+
+# -- barriers --------------------------------------------------------------------------------------
+
+
+def barriers_per_iteration(func):
+    """`sync_threads` in each serial loop of the lowered function that waits for copies."""
+    ctx = PassContext(Target("cuda -arch=sm_80"))
+    for entry in passes_for(ctx):
+        func = entry.load()(func, ctx)
+    loops = [n for n in walk(func) if isinstance(n, For) and n.kind is LoopKind.SERIAL]
+    counted = []
+    for loop in loops:
+        calls = [n.value for n in walk(loop) if isinstance(n, Evaluate)]
+        names = [c.op for c in calls if isinstance(c, Call)]
+        if any("wait_group" in name for name in names):
+            counted.append(sum("sync_threads" in name for name in names))
+    return counted
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_one_barrier_per_iteration(stages):
+    @T.prim_func
+    def kernel(
+        A: T.Tensor((128, 256), "float16"),
+        B: T.Tensor((256, 128), "float16"),
+        C: T.Tensor((128, 128), "float16"),
+    ):
+        with T.Kernel(2, 2, threads=128) as (bx, by):
+            A_shared = T.alloc_shared((64, 32), "float16")
+            B_shared = T.alloc_shared((32, 64), "float16")
+            C_local = T.alloc_fragment((64, 64), "float32")
+            T.clear(C_local)
+            for k in T.Pipelined(8, num_stages=stages):
+                T.copy(A[by * 64, k * 32], A_shared)
+                T.copy(B[k * 32, bx * 64], B_shared)
+                T.gemm(A_shared, B_shared, C_local)
+            T.copy(C_local, C[by * 64, bx * 64])
+
+    assert barriers_per_iteration(kernel) == [1]

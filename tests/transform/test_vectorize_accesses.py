@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tilelang.language as T
+from tests import interpreter, interpreter_device
 from tests.codegen.run_cuda import TARGET, compile_everywhere, cuda_text
 from tilelang.ir.annotation import LAYOUT
 from tilelang.ir.buffer import LOCAL, Buffer
+from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import BufferLoad, Call, Ramp, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
@@ -313,3 +319,83 @@ def test_aligned_slices_stay_moves_and_others_become_loops() -> None:
     loops = [n for n in walk(out.body) if isinstance(n, For)]
     assert [const_value(n.extent) for n in loops] == [4]
     compile_everywhere(cuda_text(slices))
+
+
+# -- the same results ------------------------------------------------------------------------------
+
+
+def packed_conversion(lo: float, hi: float, kind: str) -> int:
+    """What `tl_float32x2_to_<kind>x2` gives."""
+    narrow = np.array([lo, hi], np.float32).astype(dtype(kind).as_numpy())
+    return int(narrow.view(f"uint{16 * narrow.itemsize}")[0])
+
+
+@pytest.fixture
+def conversions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's device functions, and the packed conversions."""
+    known = interpreter_device.device_function
+
+    def found(name: str) -> Callable[..., Any]:
+        match = re.fullmatch("tl_float32x2_to_(.*)x2", name)
+        return partial(packed_conversion, kind=match[1]) if match else known(name)
+
+    monkeypatch.setattr(interpreter_device, "device_function", found)
+
+
+def random_kernel(rng: random.Random) -> PrimFunc:
+    """Two buffers, a shared tile and a local array; some places aligned, some not."""
+    kind, other = (rng.choice(["float16", "bfloat16", "float32", "int8"]) for _ in range(2))
+    count = rng.choice([2, 3, 4, 6, 8, 12, 16])
+    row = rng.choice([64, 60, 63, 72])
+    first, step = rng.choice([0, 0, 1, 2, 4, 8]), rng.choice([count, count, count + 2])
+    limit = rng.randrange(0, 9)
+    guard = rng.choice(["rows", "elements", "none"])
+    is_in_place = rng.random() < 0.3
+    uses_array = rng.random() < 0.5
+
+    @T.prim_func
+    def main(A: T.Tensor((8, row), kind), B: T.Tensor((8, row), other)):
+        with T.Kernel(8, threads=3) as i:
+            tx = T.get_thread_binding()
+            S = T.alloc_shared((3, 24), kind)
+            R = T.alloc_local((16,), other)
+            for v in T.vectorized(count):
+                if guard == "rows":
+                    S[tx, v] = T.if_then_else(i < limit, A[i, tx * step + v + first], T.Cast(kind, 1))
+                elif guard == "elements":
+                    S[tx, v] = T.if_then_else(
+                        tx * step + v < 4 * limit, A[i, tx * step + v], T.Cast(kind, 1)
+                    )
+                else:
+                    S[tx, v] = A[i, tx * step + v + first] + A[i, tx * step + v]
+            T.sync_threads()
+            for v in T.vectorized(count):
+                x = S[(tx + 1) % 3, v]
+                if uses_array:
+                    R[v] = x * x
+                else:
+                    B[i, tx * step + v] = T.Cast(other, x * x)
+            if uses_array:
+                for v in T.vectorized(count):
+                    B[i, tx * step + v] = R[v]
+            if is_in_place:
+                T.sync_threads()
+                for v in T.vectorized(count):
+                    B[i, tx * count + v] = B[i, tx * count + v] + T.Cast(other, 1)
+
+    return main
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.usefixtures("conversions")
+def test_results_stay_what_they_were(seed: int) -> None:
+    func = random_kernel(random.Random(seed))
+    data = np.random.default_rng(seed)
+    A, B = (data.integers(-9, 9, (8, b.shape[1])).astype(b.dtype.as_numpy())
+            for b in func.buffer_params)  # fmt: skip
+    expected = {"A": A.copy(), "B": B.copy()}
+    given = {"A": A.copy(), "B": B.copy()}
+    interpreter.run(func, expected)
+    interpreter.run(vectorized(func), given)
+    for name in "AB":
+        assert (given[name].view(np.uint8) == expected[name].view(np.uint8)).all()

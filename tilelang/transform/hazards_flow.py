@@ -140,6 +140,7 @@ class Flow:
         self.inside: list[Stmt] = []  # divergent statements around
         self.whole: dict[int, list[Access] | None] = {}  # loops that are one step
         self.uneven: dict[int, bool] = {}
+        self.left: dict[int, bool] = {}  # loops that a break or continue is in
         self.inner: dict[int, set[int]] = {}  # statements inside those
 
     # -- asking ----------------------------------------------------------------------------------
@@ -422,13 +423,18 @@ class Flow:
             )
         return self.uneven[id(loop)]
 
+    def _leaves(self, loop: For | While) -> bool:
+        if id(loop) not in self.left:
+            self.left[id(loop)] = any(isinstance(n, (Break, Continue)) for n in walk(loop))
+        return self.left[id(loop)]
+
     def _is_certain(self, pending: Pending, access: Access) -> bool:
         """Whether both happen, one after the other, wherever their conditions allow it."""
         distances = dict(pending.distances)
         for place in (pending.access.place, access.place):
             for loop in place.loops:
                 distance = distances.get(id(loop), 0)
-                if any(isinstance(n, (Break, Continue)) for n in walk(loop)):
+                if self._leaves(loop):
                     return False
                 if not isinstance(loop, For):
                     if distance:

@@ -27,7 +27,6 @@ from tilelang.ir.expr import (
     BufferRegion,
     Expr,
     IntImm,
-    Let,
     Range,
     Sub,
     Var,
@@ -41,8 +40,6 @@ from tilelang.ir.expr import (
 )
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import (
-    Allocate,
-    Attr,
     Bind,
     BufferStore,
     Evaluate,
@@ -53,8 +50,9 @@ from tilelang.ir.stmt import (
     seq,
 )
 from tilelang.ir.tile import TileOp
-from tilelang.ir.visitor import Mutator, used_vars
-from tilelang.transform.pipeline_schedule import Around, Piece, Plan
+from tilelang.ir.visitor import Mutator
+from tilelang.transform.pipeline_pieces import Piece, Renewed, weave
+from tilelang.transform.pipeline_schedule import Plan
 
 # First and last value of a time; `None`: not a constant.
 Span: TypeAlias = "tuple[int, int | None]"
@@ -262,45 +260,6 @@ class _Located(Mutator):
 # -- rewriting ------------------------------------------------------------------------------------
 
 
-def weave(items: Sequence[tuple[Around, Stmt]], depth: int = 0) -> list[Stmt]:
-    """Statements back inside what stood around them; neighbours under one branch share it.
-
-    Names that stand around are computed again for each run of neighbours, and only where used.
-    """
-    out: list[Stmt] = []
-    at = 0
-    while at < len(items):
-        around, stmt = items[at]
-        if len(around) == depth:
-            out.append(stmt)
-            at += 1
-            continue
-        head = around[depth]
-        end = at
-        while end < len(items) and len(items[end][0]) > depth and items[end][0][depth] is head:
-            end += 1
-        out += _inside(head, weave(items[at:end], depth + 1))
-        at = end
-    return out
-
-
-def _inside(head: Stmt, inner: list[Stmt]) -> list[Stmt]:
-    match head:
-        case If():
-            return [replace(head, then_body=seq(inner))]
-        case Attr():
-            return [replace(head, body=seq(inner))]
-        case Bind():
-            used = {v for stmt in inner for v in used_vars(stmt)}
-            if head.var not in used:
-                return inner
-            name = Var(head.var.name, head.var.dtype)
-            renaming = Renewed({head.var: name})
-            return [replace(head, var=name), *(renaming.mutate(stmt) for stmt in inner)]
-        case _:
-            return [head, *inner]
-
-
 class _InIteration(Mutator):
     """Pieces as they run in iteration `number`, whose loop variable is `value`."""
 
@@ -347,33 +306,3 @@ class _InIteration(Mutator):
             return node
         first = Range(self._slot(version), as_expr(1))
         return BufferRegion(version, (first, *node.ranges), span=node.span)
-
-
-class Renewed(Mutator):
-    """A copy of a statement in which everything that it binds is a new variable."""
-
-    def __init__(self, names: dict[Var, Var] | None = None) -> None:
-        self.names: dict[Var, Var] = {} if names is None else names
-        self.renews = names is None
-
-    def _bound(self, node: For | Bind | Let) -> Any:
-        if self.renews:
-            name = self.names[node.var] = Var(node.var.name, node.var.dtype)
-            node = replace(node, var=name)
-        return self.mutate_children(node)
-
-    def mutate_For(self, node: For) -> Any:
-        return self._bound(node)
-
-    def mutate_Bind(self, node: Bind) -> Any:
-        return self._bound(node)
-
-    def mutate_Let(self, node: Let) -> Any:
-        return self._bound(node)
-
-    def mutate_Allocate(self, node: Allocate) -> Any:
-        assert not self.renews, "the body's allocations stand before the loop"
-        return self.mutate_children(node)
-
-    def mutate_Var(self, node: Var) -> Expr:
-        return self.names.get(node, node)

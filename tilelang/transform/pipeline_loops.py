@@ -32,7 +32,8 @@ from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.pipeline_effects import Storage, effects_of
 from tilelang.transform.pipeline_emit import Pipeline
-from tilelang.transform.pipeline_schedule import Body, Plan, pieces_of, plan_loop
+from tilelang.transform.pipeline_pieces import Body, pieces_of
+from tilelang.transform.pipeline_schedule import Plan, plan_loop
 
 
 def pipeline_loops(func: PrimFunc, ctx: PassContext) -> PrimFunc:

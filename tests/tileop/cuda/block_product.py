@@ -6,21 +6,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.lowering import random_array, same
 from tests.tileop.cuda.lockstep import Block
+from tilelang.codegen.cuda import print_cuda
+from tilelang.engine.nvrtc import KernelUsage, NvrtcToolchain, nvrtc_version
+from tilelang.errors import ToolchainError
+from tilelang.ir.annotation import ARENA_BYTES, ARENA_OFFSET, LAYOUT
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import BufferRegion, Range, Var, as_expr
-from tilelang.ir.stmt import Allocate, Stmt, seq
+from tilelang.ir.expr import BOOL, BufferLoad, BufferRegion, Call, Expr, Range, Var, as_expr
+from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import (
+    Allocate, Annotations, BufferStore, Evaluate, Launch, LoopKind, Stmt, seq,
+)  # fmt: skip
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.layout.evaluate import evaluate
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.holding import Holding
+from tilelang.layout.layout import unflatten
 from tilelang.target.target import Target
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import BlockThreads, LowerContext
 from tilelang.tileop.gemm import Gemm, Matrix
+from tilelang.tileop.loops import loop, when
+from tilelang.transform.context import PassContext
 from tilelang.transform.facts import Facts
+from tilelang.transform.flatten_buffers import flatten_buffers
+from tilelang.transform.simplify import simplify
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,21 @@ def check(
     reason = instruction.applies(op, ctx)
     assert reason is None, reason
     place(op, instruction, ctx, fragments)
+    block, arrays = filled(op, ctx, threads, values, seed)
+    block.run(lowered(op, instruction, ctx))
+    want = expected(op, arrays, block)
+    same(result(block, op.C.buffer, ctx, threads), want, tolerance, str(product))
+    return block
+
+
+def filled(
+    op: Gemm,
+    ctx: LowerContext,
+    threads: int,
+    values: dict[Var, int] | None = None,
+    seed: int = 0,
+) -> tuple[Block, dict[str, np.ndarray]]:
+    """A block with random operands, and the operands."""
     block = Block(threads, THREAD)
     block.env.update(values or {})
     rng = np.random.default_rng(seed)
@@ -119,11 +147,7 @@ def check(
         buffer = matrix.buffer
         arrays[name] = random_array(rng, tuple(map(int, buffer.shape)), str(buffer.dtype))
         _put(block, buffer, arrays[name], ctx, threads)
-    block.run(lowered(op, instruction, ctx))
-    want = expected(op, arrays, block)
-    got = _get(block, op.C.buffer, ctx, threads)
-    same(got, want, tolerance, str(product))
-    return block
+    return block, arrays
 
 
 def _put(block: Block, buffer: Buffer, value: np.ndarray, ctx: LowerContext, threads: int) -> None:
@@ -138,7 +162,8 @@ def _put(block: Block, buffer: Buffer, value: np.ndarray, ctx: LowerContext, thr
         block.put(buffer, value.copy())
 
 
-def _get(block: Block, buffer: Buffer, ctx: LowerContext, threads: int) -> np.ndarray:
+def result(block: Block, buffer: Buffer, ctx: LowerContext, threads: int) -> np.ndarray:
+    """What a buffer holds, gathered from the registers of a fragment."""
     registers = ctx.registers.get(buffer)
     if registers is None:
         array = block.memory[buffer]
@@ -168,3 +193,79 @@ def expected(op: Gemm, arrays: dict[str, np.ndarray], block: Block) -> np.ndarra
     out = arrays["C"].copy()
     out[at] = (product + (0 if clear else c)).reshape(out[at].shape).astype(out.dtype)
     return out
+
+
+# -- the text ------------------------------------------------------------------------------------
+
+
+def kernel(product: Product, instruction: Instruction, threads: int, arch: str) -> PrimFunc:
+    """Tiles from global memory, the product twice, C back: thread form with shared offsets."""
+    op, ctx = product.op(), context(threads, arch)
+    assert instruction.applies(op, ctx) is None
+    place(op, instruction, ctx)
+    body = lowered(op, instruction, ctx)
+    params, allocations, moves, offset = [], list[Stmt](), list[Stmt](), 0
+    for matrix in (op.A, op.B, op.C):
+        buffer = matrix.buffer
+        params.append(Buffer(f"{buffer.name}_global", buffer.shape, buffer.dtype))
+        if buffer in ctx.registers:
+            allocations.append(Allocate(ctx.registers[buffer]))
+        elif buffer.is_shared:
+            notes: Annotations = ((ARENA_OFFSET, offset),)
+            if buffer in ctx.layouts:
+                notes += ((LAYOUT, ctx.layouts[buffer]),)
+            allocations.append(Allocate(buffer, notes))
+            offset += int(buffer.num_elements) * buffer.dtype.bytes
+        moves.append(_move(buffer, params[-1], ctx, threads, True))
+    sync = Evaluate(Call("sync_threads", (), BOOL))
+    again = loop("twice", 2, lambda _: seq([sync, body, sync]))
+    out = _move(op.C.buffer, params[2], ctx, threads, False)
+    one, others = as_expr(1), (Var("ty"), Var("tz"))
+    launch = Launch(
+        (Var("bx"),), (one,), (THREAD, *others), (as_expr(threads), one, one),
+        seq([*allocations, *moves, again, out]), ((ARENA_BYTES, offset),),
+    )  # fmt: skip
+    return PrimFunc("product", tuple(params), launch)
+
+
+def _move(buffer: Buffer, param: Buffer, ctx: LowerContext, threads: int, is_in: bool) -> Stmt:
+    """Between a parameter and a tile, element by element."""
+    shape = tuple(map(int, buffer.shape))
+    registers = ctx.registers.get(buffer)
+    if registers is None:
+        count, local, kind = int(np.prod(shape)) // threads, buffer, LoopKind.SERIAL
+    else:
+        held = Holding(ctx.fragments[buffer], threads)
+        count, local, kind = held.registers, registers, LoopKind.UNROLLED
+
+    def one(step: Expr) -> Stmt:
+        if registers is None:
+            at = tuple(unflatten(step * threads + THREAD, shape))
+            here = at
+        else:
+            at, here = tuple(held.element(1, THREAD, step, as_expr(0))), (step,)
+        if is_in:
+            return BufferStore(local, BufferLoad(param, at), here)
+        return BufferStore(param, BufferLoad(local, here), at)
+
+    moves = loop("e", count, one, kind)
+    used = threads if registers is None else ctx.fragments[buffer].get_thread_size()
+    return moves if used == threads else when(THREAD < used, moves)
+
+
+def compiled(
+    product: Product, instruction: Instruction, threads: int, arch: str = "sm_90a"
+) -> KernelUsage:
+    """The compiler's report on the kernel; skips where NVRTC is not installed."""
+    try:
+        nvrtc_version()
+    except ToolchainError as error:
+        pytest.skip(error.message)
+    func = kernel(product, instruction, threads, arch)
+    target = Target(f"cuda -arch={arch}")
+    passes = PassContext(target)
+    for step in (simplify, flatten_buffers):
+        func = step(func, passes)
+    cubin = NvrtcToolchain(arch).compile(print_cuda(func, target))
+    (usage,) = cubin.usage().values()
+    return usage

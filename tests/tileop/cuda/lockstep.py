@@ -40,14 +40,17 @@ class Block:
         self.memory: dict[Buffer, np.ndarray] = {}
         self.env: dict[Var, Any] = {thread: np.arange(threads)}
         self.calls: list[str] = []
+        self.active = np.ones(threads, bool)
 
     def put(self, buffer: Buffer, value: np.ndarray) -> None:
         self.memory[buffer] = np.ascontiguousarray(value)
 
     def local(self, buffer: Buffer) -> np.ndarray:
-        """A fresh array per thread, of values that would spoil a result."""
-        kind = buffer.dtype.as_numpy()
-        full = np.full((self.threads, *map(int, buffer.shape)), 77, kind)
+        """A fresh array (per thread, unless shared) of values that would spoil a result."""
+        shape = tuple(map(int, buffer.shape))
+        if not buffer.is_shared:
+            shape = (self.threads, *shape)
+        full = np.full(shape, 77, buffer.dtype.as_numpy())
         self.memory[buffer] = full
         return full
 
@@ -55,6 +58,7 @@ class Block:
 
     def run(self, stmt: Stmt, active: np.ndarray | None = None) -> None:
         active = np.ones(self.threads, bool) if active is None else active
+        self.active = active
         match stmt:
             case Seq(stmts):
                 for one in stmts:
@@ -76,6 +80,7 @@ class Block:
                 self.run(then_body, active & holds)
                 if else_body is not None:
                     self.run(else_body, active & ~holds)
+                self.active = active
             case BufferStore(buffer, value, indices):
                 data = np.broadcast_to(self.value(value), (self.threads,))
                 place = self.place(buffer, indices)
@@ -94,8 +99,9 @@ class Block:
         if array.ndim > len(at):  # one array per thread
             at = [np.arange(self.threads), *at]
         for axis, values in enumerate(at):
-            assert values.min() >= 0 and values.max() < array.shape[axis], (buffer, indices)
-        return tuple(at)
+            used = values[self.active]
+            assert ((used >= 0) & (used < array.shape[axis])).all(), (buffer, indices)
+        return tuple(np.clip(values, 0, size - 1) for values, size in zip(at, array.shape))
 
     def value(self, value: Expr) -> Any:
         match value:
@@ -109,7 +115,7 @@ class Block:
                 bits = np.asarray(self.value(inner), np.float32).view(np.uint32)
                 return ((bits + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
             case Call("if_then_else", (condition, x, y)) | Select(condition, x, y):
-                return np.where(self.value(condition), self.value(x), self.value(y))
+                return self.chosen(np.broadcast_to(self.value(condition), self.threads), x, y)
             case Add(a, b) if any(isinstance(n, BufferLoad) for n in walk(value)):
                 return self.value(a) + self.value(b)
             case Mul(a, b) if any(isinstance(n, BufferLoad) for n in walk(value)):
@@ -118,6 +124,16 @@ class Block:
                 return value.value
             case _:
                 return evaluate(value, self.env)
+
+    def chosen(self, condition: np.ndarray, x: Expr, y: Expr) -> Any:
+        """Each thread evaluates the branch that it takes."""
+        before = self.active
+        self.active = before & condition
+        first = self.value(x)
+        self.active = before & ~condition
+        second = self.value(y)
+        self.active = before
+        return np.where(condition, first, second)
 
     # -- instructions -----------------------------------------------------------------------------
 

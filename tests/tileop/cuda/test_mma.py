@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from tests.tileop.cuda.block_product import Product, check
+from tests.lowering import same
+from tests.tileop.cuda.block_product import (
+    Product,
+    check,
+    compiled,
+    context,
+    filled,
+    lowered,
+    place,
+    result,
+)
+from tilelang.ir.expr import Var
+from tilelang.ir.node import replace
+from tilelang.layout.blocked import BlockedFragment
 from tilelang.tileop.cuda.mma import MmaSync
+from tilelang.tileop.gemm import Gemm
 
 MMA = MmaSync()
 FRAGMENT = "local.fragment"
@@ -114,10 +129,9 @@ def test_a_region_that_may_leave_its_buffer_goes_through_a_tile_of_zeros():
         op, ctx = product.op(), context(128)
         assert MMA.applies(op, ctx) is None
         place(op, MMA, ctx)
-        lowered(op, MMA, ctx)
-        assert [b.name for b in ctx.scratch] == ["A_shared"]
         block, arrays = filled(op, ctx, 128, {start: value})
         block.run(lowered(op, MMA, ctx))
+        assert [b.name for b in ctx.scratch] == ["A_shared"]
         A = np.zeros((32, 32))
         columns = [c for c in range(32) if 0 <= value + c < 40]
         A[:, columns] = arrays["A"][:, [value + c for c in columns]]

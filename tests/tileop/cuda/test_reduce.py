@@ -16,6 +16,7 @@ from tests.tileop.cuda.fragments_for_tests import (
 )
 from tilelang.errors import TargetError
 from tilelang.ir.buffer import Buffer
+from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Var
 from tilelang.layout import Fragment, make_fully_replicated_layout_fragment
 from tilelang.layout.reduced import derive_reduced_fragment
@@ -26,6 +27,7 @@ KINDS = {
     "sum": np.add, "abssum": np.add, "max": np.maximum, "min": np.minimum, "absmax": np.maximum,
     "bitand": np.bitwise_and, "bitor": np.bitwise_or, "bitxor": np.bitwise_xor,
 }  # fmt: skip
+TYPES = ["float16", "bfloat16", "float64", "int8", "uint8", "int64", "bool"]
 FRAGMENTS = {
     "mma": (128, accumulator(64, 48, 4, 1)),
     "mma over two warps of columns": (128, accumulator(32, 96, 2, 2)),
@@ -50,7 +52,8 @@ FRAGMENTS = {
 def _values(shape: Any, kind: str, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     low = 0 if kind.startswith(("uint", "bool")) else -9
-    return rng.integers(low, 2 if kind == "bool" else 9, shape).astype(Buffer("b", 1, kind).dtype.as_numpy())
+    values = rng.integers(low, 2 if kind == "bool" else 9, shape)
+    return values.astype(dtype(kind).as_numpy())
 
 
 def _expected(kind: str, x: Any, old: Any, dim: int, clear: bool) -> Any:
@@ -103,7 +106,7 @@ def test_any_fragment_reduces_into_any_other(name: str, dim: int, clear: bool) -
 
 @pytest.mark.parametrize("clear", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("types", ["float16", "bfloat16", "float64", "int8", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("types", TYPES)
 def test_every_kind_of_every_type(kind: str, types: str, clear: bool) -> None:
     if (kind.startswith("bit") and "float" in types) or (types == "bool" and "abs" in kind):
         pytest.skip("not an operation of this type")
@@ -113,9 +116,7 @@ def test_every_kind_of_every_type(kind: str, types: str, clear: bool) -> None:
     src = Buffer("x", fragment.shape, types, "local.fragment")
     dst = Buffer("y", (32,), types, "local.fragment")
     x, old = _values(src.shape, types, 3), _values(dst.shape, types, 4)
-    made = _run(
-        src, dst, 64, x, old, {src: fragment, dst: target}, kind=kind, dim=1, clear=clear
-    )
+    made = _run(src, dst, 64, x, old, {src: fragment, dst: target}, kind=kind, dim=1, clear=clear)
     want = _expected(kind, x.astype(np.float64) if "float" in types else x, old, 1, clear)
     assert np.array_equal(made.result(dst), want)
 
@@ -127,9 +128,7 @@ def test_rows_of_an_accumulator_need_two_shuffles_each_and_no_memory() -> None:
     src = Buffer("x", fragment.shape, "float32", "local.fragment")
     dst = Buffer("y", (64,), "float32", "local.fragment")
     x = _values(src.shape, "float32", 5)
-    made = _run(
-        src, dst, 128, x, np.zeros(64), {src: fragment, dst: target}, kind="max", dim=1
-    )
+    made = _run(src, dst, 128, x, np.zeros(64), {src: fragment, dst: target}, kind="max", dim=1)
     assert np.array_equal(made.result(dst), x.max(1))
     assert (made.block.shuffles, len(made.ctx.scratch)) == (4, 0)  # two rows per thread
 
@@ -141,9 +140,7 @@ def test_a_row_over_the_block_needs_five_shuffles_and_one_value_per_warp() -> No
     target = derive_reduced_fragment(fragment, 1, [1])
     assert target is not None
     x = _values(src.shape, "float16", 6)
-    made = _run(
-        src, dst, 256, x, np.zeros(1), {src: fragment, dst: target}, kind="sum", dim=1
-    )
+    made = _run(src, dst, 256, x, np.zeros(1), {src: fragment, dst: target}, kind="sum", dim=1)
     assert made.result(dst)[0] == x.astype(np.float32).sum()
     assert made.block.shuffles == 5 and [b.shape for b in made.ctx.scratch] == [(8, 1)]
 
@@ -169,11 +166,11 @@ def test_nan_loses_or_wins(kind: str, nan_propagate: bool) -> None:
     assert np.array_equal(made[~np.isnan(made)], want[~np.isnan(made)])
 
 
-SHAPES = [((1, 1000), 1), ((70, 33), 1), ((33, 70), 0), ((5, 6, 7), 1), ((3, 4), 1), ((300, 2), 0),
-          ((2, 300), 0), ((200,), 0), ((9, 1), 0)]  # fmt: skip
+SHAPES = [((1, 500), 1), ((40, 33), 1), ((33, 70), 0), ((5, 6, 7), 1), ((3, 4), 1), ((130, 2), 0),
+          ((2, 130), 0), ((200,), 0), ((9, 1), 0)]  # fmt: skip
 
 
-@pytest.mark.parametrize("threads", [1, 32, 96, 128])
+@pytest.mark.parametrize("threads", [1, 96])
 @pytest.mark.parametrize(("shape", "dim"), SHAPES)
 @pytest.mark.parametrize("scopes", ["shared shared", "shared fragment", "fragment shared",
                                     "local local", "shared local", "fragment local"])  # fmt: skip
@@ -198,9 +195,7 @@ def test_a_kept_axis_and_part_of_a_fragment() -> None:
     target = derive_reduced_fragment(fragment, 1, [32, 1])
     assert target is not None and target.shape == (32, 1)
     x = _values(src.shape, "float32", 10)
-    made = _run(
-        src, dst, 64, x, np.zeros((32, 1)), {src: fragment, dst: target}, kind="min", dim=1
-    )
+    made = _run(src, dst, 64, x, np.zeros((32, 1)), {src: fragment, dst: target}, kind="min", dim=1)
     assert np.array_equal(made.result(dst), x.min(1, keepdims=True))
 
 

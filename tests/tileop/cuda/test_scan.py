@@ -13,7 +13,7 @@ from tilelang.ir.expr import as_expr
 from tilelang.ir.tile import TileOp
 from tilelang.layout import make_fully_replicated_layout_fragment
 
-SHAPES = [(100,), (1, 300), (7, 45), (64, 3), (130, 32)]
+SHAPES = [(100,), (1, 130), (7, 45), (40, 3)]
 SCOPES = ["shared shared", "fragment fragment", "fragment shared", "shared fragment"]
 
 

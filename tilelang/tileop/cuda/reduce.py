@@ -20,8 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilelang.ir.buffer import LOCAL, Buffer
-from tilelang.ir.expr import BufferLoad, Expr, as_expr, const_value, if_then_else, is_const
+from tilelang.ir.expr import BufferLoad, Expr, Var, as_expr, const_value, if_then_else, is_const
 from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
+from tilelang.ir.visitor import substitute
+from tilelang.layout.fit import fit
 from tilelang.layout.reduced import NOBODY, Partials, Table, find_partials, line_numbers
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import LowerContext
@@ -116,9 +118,7 @@ class Exchange:
         if plan.parts == 1 and to.held is not None:
             slots = direct_slots(plan.lines, to.held)
             if slots is not None:
-                return unrolled(
-                    "d", [np.asarray(slots)], lambda d, at: to.fill(d, self.own(at[0]))
-                )
+                return unrolled("d", [np.asarray(slots)], lambda d, at: to.fill(d, self.own(at[0])))
         return self._through_memory(to)
 
     def _through_memory(self, to: Destination) -> Stmt:
@@ -214,28 +214,38 @@ def combine_registers(
 
 
 def _combine_evenly(source: Buffer, groups: Table, part: Buffer, combiner: Combiner) -> Stmt:
-    """All slots have as many registers: `groups[s, j]`."""
+    """All slots have as many registers: `groups[s, j]`.
+
+    Slots vary fastest, so that consecutive operations do not wait for each other.
+    """
+
+    def entered(number: Expr) -> Expr:
+        return combiner.enter(register(source, number))
 
     def start(s: Expr, at: list[Expr]) -> Stmt:
-        return BufferStore(part, combiner.begin(combiner.enter(register(source, at[0]))), (s,))
+        return BufferStore(part, combiner.begin(entered(at[0])), (s,))
 
-    def further(j: int) -> Stmt:
-        def step(s: Expr, at: list[Expr]) -> Stmt:
-            x = combiner.enter(register(source, at[0]))
-            return BufferStore(part, combiner.join(BufferLoad(part, (s,)), x), (s,))
+    def further(s: Expr, number: Expr) -> Stmt:
+        own = BufferLoad(part, (s,))
+        return BufferStore(part, combiner.join(own, entered(number)), (s,))
 
-        return unrolled("s", [groups[:, j]], step)
-
+    slots, count = groups.shape
     first = unrolled("s", [groups[:, 0]], start)
-    if len(groups) > 1:
-        return together(first, *(further(j) for j in range(1, groups.shape[1])))
+    j, s = Var("j"), Var("s")
+    law = fit(groups, (s, j))
+    if law is None:
+        rest = [
+            unrolled("s", [groups[:, c]], lambda s, at: further(s, at[0])) for c in range(1, count)
+        ]
+        return together(first, *rest)
 
-    def add(_: Expr, at: list[Expr]) -> Stmt:
-        zero = (as_expr(0),)
-        x = combiner.enter(register(source, at[0]))
-        return BufferStore(part, combiner.join(BufferLoad(part, zero), x), zero)
+    def column(j_value: Expr) -> Stmt:
+        def one(s_value: Expr) -> Stmt:
+            return further(s_value, substitute(law, {s: s_value, j: j_value}))
 
-    return together(first, unrolled("r", [groups[0]], add, 1) if groups.shape[1] > 1 else None)
+        return loop("s", slots, one, LoopKind.UNROLLED)
+
+    return together(first, loop("j", count - 1, column, LoopKind.UNROLLED, 1))
 
 
 def reduce_held(
@@ -284,6 +294,4 @@ class FragmentReduce(Instruction):
         held = held_region(op.src, ctx)
         to = destination(op.dst, combiner, op.clear, ctx)
         source = ctx.registers[op.src.buffer]
-        return reduce_held(
-            held, line_numbers(shape, op.dim), source, to, ctx, op.dst.buffer.name
-        )
+        return reduce_held(held, line_numbers(shape, op.dim), source, to, ctx, op.dst.buffer.name)

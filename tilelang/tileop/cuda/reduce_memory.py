@@ -178,9 +178,7 @@ class _Lowering:
 
         return self._rounds(at_once, some, meeting)
 
-    def _rounds(
-        self, at_once: int, some: Callable[[Expr], Stmt], meeting: Buffer | None
-    ) -> Stmt:
+    def _rounds(self, at_once: int, some: Callable[[Expr], Stmt], meeting: Buffer | None) -> Stmt:
         rounds = loop("q", (self.lines + (at_once - 1)) // at_once, some, LoopKind.SERIAL)
         if meeting is None:
             return rounds

@@ -13,7 +13,7 @@ import numpy as np
 
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.dtype import dtype
-from tilelang.ir.expr import BufferRegion, Expr, as_expr, cast, const_value, equal, select
+from tilelang.ir.expr import BufferRegion, Expr, cast, const_value, equal, select
 from tilelang.ir.reduction import accumulator, identity
 from tilelang.ir.stmt import BufferStore, LoopKind, Stmt
 from tilelang.layout.fragment import Fragment, make_fully_replicated_layout_fragment
@@ -49,7 +49,8 @@ def _reason_against(region: BufferRegion, ctx: LowerContext) -> str | None:
 
 
 def _is_replicated(held: Table, extents: Sequence[Expr]) -> bool:
-    return np.array_equal(held, np.broadcast_to(np.arange(product(extents)), held.shape))
+    count = product(extents)
+    return count == held.shape[1] and bool(np.all(held == np.arange(held.shape[1])))
 
 
 class InitReplicas(Instruction):
@@ -105,5 +106,3 @@ class CombineReplicas(Instruction):
         lines = np.tile(np.arange(count), ctx.threads.count)
         source = ctx.registers[op.src.buffer]
         return reduce_held(held, lines, source, to, ctx, op.src.buffer.name)
-
-

@@ -200,9 +200,7 @@ class _Lines:
 
         chunks = (self.length + (lanes - 1)) // lanes
         rounds = loop("q", (self.lines + (at_once - 1)) // at_once, some)
-        return together(
-            Allocate(self.running), Allocate(self.here), Allocate(self.below), rounds
-        )
+        return together(Allocate(self.running), Allocate(self.here), Allocate(self.below), rounds)
 
     def _chunk(self, line: Expr, place: Expr, lanes: int, inside: Expr) -> Stmt:
         """One element per lane; every lane takes part in the shuffles."""
