@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: quickstart test lint types bench-cpu wheel clean
+.PHONY: quickstart test test-gpu lint types bench-cpu wheel clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,11 @@ quickstart: $(VENV)/.base  ## fused matmul and FlashAttention, checked against P
 
 test: $(VENV)/.test  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# On a machine with an NVIDIA GPU and a PyTorch that sees it: make test-gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
+test-gpu:  ## the tests that need an NVIDIA GPU; they skip where there is none
+	$(GPU_PYTHON) -m pytest tests/device/gpu -m gpu
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

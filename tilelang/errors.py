@@ -162,6 +162,10 @@ class ToolchainError(Error, RuntimeError):
     """A compiler that is missing, or that failed on generated source."""
 
 
+class EmulatorError(Error, RuntimeError):
+    """A fault that the emulator found in a kernel while it ran."""
+
+
 def render(
     message: str, span: Span | None, notes: Sequence[Note] = (), hint: str | None = None
 ) -> str:

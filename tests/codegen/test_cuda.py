@@ -267,6 +267,21 @@ def test_cp_async_and_groups() -> None:
     compile_everywhere(text)
 
 
+def test_a_barrier_of_the_grid_makes_the_launch_cooperative() -> None:
+    @T.prim_func
+    def main(x: T.Tensor((64,), "float32"), y: T.Tensor((64,), "float32")):
+        with T.Kernel(2, threads=32) as b:
+            tx = T.get_thread_binding()
+            x[b * 32 + tx] = 1.0
+            T.sync_grid()
+            y[b * 32 + tx] = x[63 - b * 32 - tx]
+
+    func = thread_form(main)
+    assert kernel_launches(func)[0].cooperative
+    assert "tl_sync_grid();" in print_cuda(func)
+    compile_everywhere(print_cuda(func))
+
+
 def test_launch_bounds_and_unused_indices() -> None:
     @T.prim_func
     def main(x: T.Tensor((64,), "float32")):

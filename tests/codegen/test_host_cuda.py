@@ -144,7 +144,7 @@ class TestLaunching:
         n = Var("n", "int32")
         A, W = Buffer("A", (n,), "float32"), Buffer("W", (n, 3), "float16")
         flat = Buffer("W", (n * 3,), "float16", data=W.data)
-        body = S.Seq((S.Allocate(W), launch(store(flat, as_expr(1.0, "float16")), [n])))
+        body = S.Seq((S.Allocate(W), launch(store(flat, as_expr(1.0).astype("float16")), [n])))
         built(PrimFunc("k", (A,), body), driver)(on_cuda(aligned(10)))
         names = [line.split()[0] for line in driver.log("cuMem") + driver.log("cuLaunchKernel")]
         assert sorted(names) == ["cuLaunchKernel", "cuMemAllocAsync", "cuMemFreeAsync"]
@@ -278,9 +278,9 @@ class TestErrors:
 
 
 class TestArguments:
-    @pytest.fixture(scope="class")
-    def kernel(self, fake: FakeDriver) -> Executable:
-        return built(scale(), fake)
+    @pytest.fixture
+    def kernel(self, driver: FakeDriver) -> Executable:
+        return built(scale(), driver)
 
     def test_tensor_on_the_host(self, kernel: Executable) -> None:
         text = error(ValueError, kernel, on_cuda(aligned(4)), aligned(4), 1.0)

@@ -344,6 +344,33 @@ def test_indices_from_memory_and_nests_that_copy(stages):
     assert len(marked) == 2  # before the loop and in it
 
 
+@pytest.mark.parametrize("stages", [2, 3])
+@pytest.mark.parametrize("gathered", [3, 4])
+def test_rows_gathered_one_by_one(stages, gathered):
+    @T.prim_func
+    def kernel(
+        A: T.Tensor((20, 8), "float32"),
+        ids: T.Tensor((24,), "int32"),
+        B: T.Tensor((6, 8), "float32"),
+    ):
+        with T.Kernel(1, threads=32):
+            S = T.alloc_shared((4, 8), "float32")
+            T.clear(S)
+            for k in T.Pipelined(6, num_stages=stages):
+                for i in T.serial(gathered):
+                    row = ids[k * 4 + i]
+                    T.copy(A[row, 0:8], S[i, 0:8])
+                for j in T.Parallel(8):
+                    B[k, j] = S[0, j] * S[1, j] - S[2, j] + S[3, j]
+
+    inputs = {
+        "A": random_array(RNG, (20, 8), "float32"),
+        "ids": RNG.integers(0, 20, 24).astype(np.int32),
+        "B": random_array(RNG, (6, 8), "float32"),
+    }
+    assert slots_of(check(kernel, inputs)) == ({"S": stages} if gathered == 4 else {})
+
+
 def test_indices_that_the_loop_computes_hold_the_copy_back():
     @T.prim_func
     def kernel(A: T.Tensor((64, 8), "float32"), B: T.Tensor((6, 8), "float32")):

@@ -361,7 +361,9 @@ def random_kernel(rng: random.Random) -> PrimFunc:
             R = T.alloc_local((16,), other)
             for v in T.vectorized(count):
                 if guard == "rows":
-                    S[tx, v] = T.if_then_else(i < limit, A[i, tx * step + v + first], T.Cast(kind, 1))
+                    S[tx, v] = T.if_then_else(
+                        i < limit, A[i, tx * step + v + first], T.Cast(kind, 1)
+                    )
                 elif guard == "elements":
                     S[tx, v] = T.if_then_else(
                         tx * step + v < 4 * limit, A[i, tx * step + v], T.Cast(kind, 1)
@@ -399,3 +401,72 @@ def test_results_stay_what_they_were(seed: int) -> None:
     interpreter.run(vectorized(func), given)
     for name in "AB":
         assert (given[name].view(np.uint8) == expected[name].view(np.uint8)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope", "names"),
+    [
+        ("float16", "global", ["tl_red_add_float16x2"] * 4),
+        ("bfloat16", "shared", ["tl_red_add_bfloat16x2"] * 4),
+        ("float32", "global", ["tl_red_add_float32x4"] * 2),
+        ("float32", "shared", []), ("int32", "global", []),
+    ],
+)  # fmt: skip
+def test_neighbouring_additions_are_made_together(kind: str, scope: str, names: list[str]) -> None:
+    @T.prim_func
+    def main(A: T.Tensor((64,), "float32"), B: T.Tensor((64,), kind)):
+        with T.Kernel(1, threads=8):
+            tx = T.get_thread_binding()
+            S = T.alloc_shared((64,), kind)
+            for v in T.vectorized(8):
+                if scope == "global":
+                    T.atomic_add(B[tx * 8 + v], T.Cast(kind, A[tx * 8 + v]))
+                else:
+                    T.atomic_add(S[tx * 8 + v], T.Cast(kind, A[tx * 8 + v]))
+
+    out = vectorized(main)
+    calls = [n.op for n in walk(out.body) if isinstance(n, Call)]
+    assert [c for c in calls if c.startswith("tl_red")] == names
+    assert [m for m in moves(out) if m[1] == "A"] == [("A_lanes", "A", 4)] * 2
+    assert ("atomic_add" in calls) == (not names)
+    compile_everywhere(cuda_text(main))
+
+
+def test_loads_and_stores_of_an_exact_width_are_single_accesses() -> None:
+    @T.prim_func
+    def main(A: T.Tensor((64, 64), "float16"), B: T.Tensor((64, 64), "float16"), n: T.int32):
+        with T.Kernel(1, threads=64):
+            tx = T.get_thread_binding()
+            S = T.alloc_shared((64, 8), "float16")
+            R = T.alloc_local((4,), "uint32")
+            words = T.ldg128(A[tx, 8])
+            T.stg128(B[tx, 16], words)
+            T.sts64(S[tx, 4], T.ldg64(A[tx, 4]))
+            T.stg32(B[tx, 2], T.ldg32(A[tx, 0], pred=tx < n))
+            guarded = T.ldg128(A[tx, 24], pred=tx < n)
+            R[0:4] = guarded
+            R[1] = words[3] + guarded[2]
+            T.stg128(B[tx, 32], R[0:4])
+
+    out = vectorized(main)
+    assert sorted(w for _, _, w in moves(out)) == [2, 4, 4, 8, 8, 8, 8]
+    compile_everywhere(cuda_text(main))
+
+
+@pytest.mark.usefixtures("conversions")
+def test_bits_that_pass_through_words_stay_the_same() -> None:
+    @T.prim_func
+    def main(A: T.Tensor((4, 16), "float16"), B: T.Tensor((4, 16), "float16"), n: T.int32):
+        with T.Kernel(1, threads=4):
+            tx = T.get_thread_binding()
+            words = T.ldg128(A[tx, 8])
+            T.stg128(B[tx, 0], words)
+            T.stg64(B[tx, 8], T.ldg64(A[tx, 4]))
+            guarded = T.ldg64(A[tx, 0], pred=tx < n)
+            T.stg64(B[tx, 12], guarded)
+
+    A = np.random.default_rng(3).standard_normal((4, 16)).astype(np.float16)
+    B = np.zeros((4, 16), np.float16)
+    interpreter.run(vectorized(main), {"A": A, "B": B, "n": 2})
+    assert (B[:, :8] == A[:, 8:]).all() and (B[:, 8:12] == A[:, 4:8]).all()
+    assert (B[:2, 12:] == A[:2, :4]).all() and (B[2:, 12:] == 0).all()

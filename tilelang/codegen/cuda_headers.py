@@ -17,6 +17,7 @@ _HEADERS: tuple[tuple[str, tuple[str, ...]], ...] = (
                   "tl_float8_e4m3fnx2_to_", "tl_float8_e5m2x2_to_", "tl_pack_b16", "tl_prmt",
                   "tl_lop3", "tl_uint4x8_to_", "tl_int4x8_to_", "tl_add2_", "tl_sub2_", "tl_mul2_",
                   "tl_fma2_", "tl_max2_", "tl_min2_", "tl_abs2_", "tl_neg2_")),
+    ("grid.h", ("tl_sync_grid",)),
     ("rng.h", ("tl_rng_",)),
     ("sync.h", ("tl_sync_threads", "tl_bar_", "tl_syncthreads_", "tl_sync_warp", "tl_membar_",
                 "tl_fence_sc_")),

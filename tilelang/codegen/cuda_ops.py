@@ -37,7 +37,8 @@ NO_EFFECT = (
     "fence_proxy_async", "pdl_trigger", "pdl_sync", "register_hint", "set_max_nreg", "assume",
 )  # fmt: skip
 _RENAMED = {  # language name -> header function with the same arguments
-    "sync_warp": "tl_sync_warp", "named_barrier_arrive": "tl_bar_arrive",
+    "sync_warp": "tl_sync_warp", "sync_grid": "tl_sync_grid",
+    "named_barrier_arrive": "tl_bar_arrive",
     "syncthreads_count": "tl_syncthreads_count", "syncthreads_and": "tl_syncthreads_and",
     "syncthreads_or": "tl_syncthreads_or", "any_sync": "tl_any_sync", "all_sync": "tl_all_sync",
     "ballot_sync": "tl_ballot_sync", "activemask": "tl_activemask", "lane_id": "tl_lane_id",

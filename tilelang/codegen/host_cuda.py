@@ -61,7 +61,7 @@ def library_text(func: PrimFunc, lowered: PrimFunc, arch: str) -> str:
         arch: what the kernels are compiled for, for messages.
     """
     run, callee = func.name + RUN_SUFFIX, func.name + CALLEE_SUFFIX
-    params = _parameters(func)
+    params = host_parameters(func)
     declared = ", ".join(["int32_t device", *(_declared(kind, name) for kind, name in params)])
     passed = ["device", f"TVMFFIEnvGetStream({CUDA.device_type}, device)"]
     passed += [name for _, name in params]
@@ -105,18 +105,24 @@ def plain_interface(func: PrimFunc, lowered: PrimFunc, arch: str) -> tuple[str, 
 
     The kernels run on the device of the current context.
     """
-    names = [name for _, name in _parameters(func)]
-    declared = ", ".join([*(_declared(*p) for p in _parameters(func)), "void *stream"])
+    names = [name for _, name in host_parameters(func)]
+    declared = call_parameters(func, "void *stream")
     run = f"{func.name}{RUN_SUFFIX}"
     text = (
         "TL_EXPORT int init(void) {\n  int device = -1;\n  tl_text[0] = 0;\n"
         "  return tl_prepare(&device) ? -1 : 0;\n}\n\n"
         "TL_EXPORT const char *get_last_error(void) { return tl_text; }\n\n"
-        f"TL_EXPORT int call({declared}) {{\n  tl_text[0] = 0;\n"
-        f"  return {run}({', '.join(['tl_current_device()', 'stream', *names])}) ? -1 : 0;\n}}\n"
+        f"TL_EXPORT int call({declared}) {{\n  int device = -1;\n  tl_text[0] = 0;\n"
+        "  if (tl_prepare(&device) != 0) return -1;\n"
+        f"  return {run}({', '.join(['device', 'stream', *names])}) != 0 ? -1 : 0;\n}}\n"
     )
     unit = "\n".join((_arch_text(arch), print_host(lowered), text))
     return unit, header_text(func, declared)
+
+
+def call_parameters(func: PrimFunc, *more: str) -> str:
+    """Parameter list of `call`: the function's own, the symbols, then `more`."""
+    return ", ".join([*(_declared(*p) for p in host_parameters(func)), *more]) or "void"
 
 
 def header_text(func: PrimFunc, declared: str) -> str:
@@ -134,7 +140,7 @@ def header_text(func: PrimFunc, declared: str) -> str:
     )
 
 
-def _parameters(func: PrimFunc) -> list[tuple[str, str]]:
+def host_parameters(func: PrimFunc) -> list[tuple[str, str]]:
     """(C type, name) of each parameter, then of each symbol."""
     params: list[tuple[str, str]] = []
     for p in func.params:

@@ -35,6 +35,33 @@ class BuildRequest:
     flags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PlainLibrary:
+    """A library that C programs call, as text.
+
+    Attributes:
+        sources: C translation units.
+        header: declares `init`, `call` and `get_last_error`.
+        flags: for the C compiler.
+    """
+
+    sources: tuple[str, ...]
+    header: str
+    flags: tuple[str, ...] = ()
+
+
+class DeviceCode(Protocol):
+    """What a device compiler made of a kernel, for people."""
+
+    def ptx(self) -> str:
+        """Portable assembly."""
+        ...
+
+    def sass(self) -> str:
+        """Machine code, disassembled."""
+        ...
+
+
 class Builder(Protocol):
     """Text to library for one target."""
 
@@ -53,6 +80,18 @@ class Builder(Protocol):
         Raises:
             ToolchainError: when a compiler is missing, or fails.
         """
+        ...
+
+    def plain_library(self, request: BuildRequest) -> PlainLibrary:
+        """The request's function for callers in C, who need nothing of Python.
+
+        Raises:
+            ToolchainError: when the device compiler is missing, or fails.
+        """
+        ...
+
+    def device_code(self, request: BuildRequest, module: Module) -> DeviceCode | None:
+        """What the device compiler made of the request's text; `None` without one."""
         ...
 
     def load(self, library: Path, device_source: str, host_source: str, target: Target) -> Module:

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tilelang.codegen.host_cuda import embed, library_text
-from tilelang.engine.builder import Builder, BuildRequest
+from tilelang.codegen.host_cuda import embed, library_text, plain_interface
+from tilelang.engine.builder import Builder, BuildRequest, PlainLibrary
 from tilelang.engine.nvrtc import CompiledCubin, NvrtcToolchain
 from tilelang.engine.runtime import Module, build_module
 from tilelang.engine.toolchain import CToolchain
@@ -67,6 +67,41 @@ def source_files(func: PrimFunc) -> dict[str, str]:
     """Base name -> path of the files that a function's statements come from."""
     files = {n.span.file for n in walk(func.body) if isinstance(n, Stmt) and n.span is not None}
     return {os.path.basename(file): file for file in sorted(files)}
+
+
+class CudaCode:
+    """A cubin, and the text that it was made from, for people."""
+
+    def __init__(
+        self,
+        func: PrimFunc,
+        source: str,
+        target: Target,
+        flags: Sequence[str],
+        cubin: bytes | None,
+        compiled: CompiledCubin | None,
+    ) -> None:
+        self._compile = lambda: compile_cubin(func, source, target, flags)
+        self._compiled = compiled
+        self._cubin = cubin
+
+    def compiled(self) -> CompiledCubin:
+        """What NVRTC says; for a kernel found in the cache it is asked again."""
+        if self._compiled is None:
+            self._compiled = self._compile()
+        return self._compiled
+
+    def ptx(self) -> str:
+        """Portable assembly."""
+        return self.compiled().ptx
+
+    def sass(self) -> str:
+        """Machine code, disassembled.
+
+        Raises:
+            ToolchainError: without NVIDIA's disassembler.
+        """
+        return disassemble(self._cubin if self._cubin is not None else self.compiled().cubin)
 
 
 class CudaModule(Module):
@@ -147,6 +182,21 @@ class DeviceBuilder:
             made = compile_cubin(func, request.source, request.target, request.flags)
             library = host.result().library
         return CudaModule(library, text, made.cubin, made)
+
+    def plain_library(self, request: BuildRequest) -> PlainLibrary:
+        """One text with the kernels inside, and its header."""
+        text, header = plain_interface(request.func, request.lowered, compile_arch(request.target))
+        made = compile_cubin(request.func, request.source, request.target, request.flags)
+        return PlainLibrary((embed(text, made.cubin),), header, _HOST_FLAGS)
+
+    def device_code(self, request: BuildRequest, module: Module) -> CudaCode:
+        """PTX and machine code."""
+        cubin, compiled = None, None
+        if isinstance(module, CudaModule):
+            cubin, compiled = module.cubin, module.compiled
+        return CudaCode(
+            request.func, request.source, request.target, request.flags, cubin, compiled
+        )
 
     def load(
         self, library: Path, device_source: str, host_source: str, target: Target

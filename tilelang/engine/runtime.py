@@ -165,8 +165,8 @@ class Module:
             raise ArgumentError(
                 f"{self.library} was loaded without its source and cannot be exported"
             )
-        runtime = _RUNTIME_SOURCE.read_text(encoding="utf-8") + _SELF_CONTAINED
-        CToolchain().build([self.source, runtime], Path(path), self.compile_flags)
+        sources = [self.source, self_contained_runtime()]
+        CToolchain().build(sources, Path(path), self.compile_flags)
 
     def __repr__(self) -> str:
         return f"Module({str(self.library)!r})"
@@ -196,6 +196,11 @@ def build_module(
         prepare_thread_pool()
     tool.build([source], output, compile_flags)
     return Module(output, source, compile_flags)
+
+
+def self_contained_runtime() -> str:
+    """C text of the thread pool, for a library that brings its own along."""
+    return _RUNTIME_SOURCE.read_text(encoding="utf-8") + _SELF_CONTAINED
 
 
 def load_module(path: str | os.PathLike[str], source: str | None = None) -> Module:

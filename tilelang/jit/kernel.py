@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tilelang.engine.builder import builder_of
-from tilelang.engine.lower import lower, params_of
+from tilelang.engine.builder import BuildRequest, DeviceCode, builder_of
+from tilelang.engine.lower import as_prim_func, compile_flags, lower, merged_configs, params_of
 from tilelang.engine.param import CompiledArtifact, KernelParam
+from tilelang.engine.toolchain import CToolchain
 from tilelang.errors import ArgumentError, TargetError
 from tilelang.ir.func import OUT_IDX, PrimFunc
 from tilelang.profiler import Profiler, TensorSupplyType
@@ -260,24 +261,60 @@ class JITKernel:
         Path(kernel_file).parent.mkdir(parents=True, exist_ok=True)
         module.export_library(kernel_file)
 
-    def _no_device_code(self, what: str) -> None:
-        raise AttributeError(f"{what}: target `{self.target.kind}` has none")
+    def export_c_library(self, library: str, header: str) -> None:
+        """Write a shared library for C programs, and its header.
+
+        It has `int init(void)`, `const char *get_last_error(void)` and `int call(...)`, whose
+        parameters are those of the kernel, the symbols of its shapes and strides, and for CUDA the
+        stream; tensors are addresses of dense memory, and nothing of them is checked. Neither this
+        package nor Python is needed to run it.
+
+        Raises:
+            ToolchainError: when a compiler is missing, or fails.
+        """
+        made = self.artifact
+        if made is None:  # found in the cache, where there is only the result
+            made = lower(self.prim_func, self.target, pass_configs=self.pass_configs)
+        configs = merged_configs(self.prim_func, self.pass_configs)
+        flags = compile_flags(self.prim_func, configs, self.compile_flags, self.target)
+        request = BuildRequest(
+            self.prim_func, as_prim_func(made.device_mod), made.kernel_source, self.target, flags
+        )
+        plain = builder_of(self.target).plain_library(request)
+        for path in (library, header):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(header).write_text(plain.header, encoding="utf-8")
+        CToolchain(tuned=False).build(plain.sources, Path(library), plain.flags)
+
+    def _device_code(self, what: str) -> DeviceCode:
+        code = self.adapter.device_code()
+        if code is None:
+            raise AttributeError(f"{what}: target `{self.target.kind}` has none")
+        return code
 
     def show_ptx(self) -> None:
         """Print the PTX text (CUDA targets)."""
-        self._no_device_code("show_ptx")
+        print(self._device_code("show_ptx").ptx())
 
     def export_ptx(self, path: str) -> None:
         """Write the PTX text (CUDA targets)."""
-        self._no_device_code("export_ptx")
+        Path(path).write_text(self._device_code("export_ptx").ptx(), encoding="utf-8")
 
     def show_sass(self) -> None:
-        """Print the machine code (CUDA targets)."""
-        self._no_device_code("show_sass")
+        """Print the machine code (CUDA targets).
+
+        Raises:
+            ToolchainError: without NVIDIA's disassembler.
+        """
+        print(self._device_code("show_sass").sass())
 
     def export_sass(self, path: str) -> None:
-        """Write the machine code (CUDA targets)."""
-        self._no_device_code("export_sass")
+        """Write the machine code (CUDA targets).
+
+        Raises:
+            ToolchainError: without NVIDIA's disassembler.
+        """
+        Path(path).write_text(self._device_code("export_sass").sass(), encoding="utf-8")
 
     # -- measuring --------------------------------------------------------------------------------
 

@@ -135,19 +135,17 @@ def find_partials(held: Table, line_of: Table) -> Partials:
     """The plan for elements `held`, each of which counts once however often it is replicated."""
     found = _partials(held, line_of)
     if found is None:  # replicas overlap without being equal: only the first of each counts
-        found = _partials(_first_replicas(held, line_of.size), line_of)
+        found = _partials(np.where(first_holders(held), held, NOBODY), line_of)
     assert found is not None, "without replicas the slots of a line cover it once"
     return found
 
 
-def _first_replicas(held: Table, count: int) -> Table:
-    """`held` with each element in the first of its threads alone."""
-    flat = held.ravel()
-    numbers, first = np.unique(flat, return_index=True)
-    kept = np.full(flat.shape, NOBODY, np.int64)
-    kept[first] = numbers
-    assert count == np.count_nonzero(numbers != NOBODY), "every element is held by some thread"
-    return kept.reshape(held.shape)
+def first_holders(held: Table) -> Mask:
+    """`[threads, registers]` the first thread that holds each element, and its register."""
+    numbers, first = np.unique(held, return_index=True)
+    chosen = np.zeros(held.size, bool)
+    chosen[first[numbers != NOBODY]] = True
+    return chosen.reshape(held.shape)
 
 
 def _partials(held: Table, line_of: Table) -> Partials | None:

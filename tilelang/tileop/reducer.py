@@ -15,7 +15,7 @@ from tilelang.tileop.loops import NOTHING
 
 
 class ReducerInit(TileOperator):
-    """Operand `dst`: the reducer; value `value`: what it starts from; attribute `reducer`: its op."""
+    """Operand `dst`: the reducer; value `value`: its start; attribute `reducer`: its operation."""
 
     instructions = {"cuda": ("tilelang.tileop.cuda.reducer:InitReplicas",)}
 

@@ -49,6 +49,7 @@ int tl_doctor(int n, const float *x) {
   return (int)sum;
 }
 """
+_KERNEL = 'extern "C" __global__ void tl_doctor(float *x) { x[threadIdx.x] *= 2; }'
 _RUN = """
 import ctypes, sys
 fn = ctypes.CDLL(sys.argv[1]).tl_doctor
@@ -241,6 +242,51 @@ def _cuda() -> Iterator[Finding]:
             yield Finding(section, name, found)
         else:
             yield Finding(section, name, "not found", Status.OPTIONAL, f"optional: {command}")
+    if bindings is None:
+        return
+    devices = list(_devices(section)) if driver is not None else []
+    yield from devices
+    if nvrtc is not None:
+        yield compile_cuda()
+
+
+def _devices(section: str) -> Iterator[Finding]:
+    """Each device, and whether the driver runs what this NVRTC makes."""
+    from tilelang.engine import cuda_driver as cuda  # only where there is a driver
+    from tilelang.engine.nvrtc import nvrtc_version
+
+    try:
+        for ordinal in range(cuda.device_count()):
+            p = cuda.device_properties(ordinal)
+            found = (
+                f"{p.name}, {p.arch}, {p.num_multiprocessors} multiprocessors, "
+                f"{p.memory_bytes / 1e9:.0f} GB, {p.max_shared_bytes_per_block} bytes of shared "
+                "memory per block"
+            )
+            yield Finding(section, f"device {ordinal}", found)
+        known, made = cuda.driver_version(), nvrtc_version()
+    except Error as error:
+        yield Finding(section, "devices", "cannot be used", Status.WARNING, error.message)
+        return
+    if known[0] < made[0]:
+        advice = "update the driver, or install an older nvidia-cuda-nvrtc"
+        versions = f"CUDA {known[0]}.{known[1]} driver, NVRTC {made[0]}.{made[1]}"
+        yield Finding(section, "driver and NVRTC", versions, Status.WARNING, advice)
+
+
+def compile_cuda() -> Finding:
+    """Whether NVRTC compiles a kernel; no GPU is needed for that."""
+    from tilelang.engine import cuda_driver as cuda
+    from tilelang.engine.nvrtc import NvrtcToolchain
+
+    arch = cuda.device_properties(0).arch if cuda.is_available() else "sm_80"
+    begin = time.perf_counter()
+    try:
+        NvrtcToolchain(arch).compile(_KERNEL, name="doctor")
+    except Error as error:
+        return Finding("CUDA", "compiles kernels", "no", Status.WARNING, error.message)
+    milliseconds = (time.perf_counter() - begin) * 1e3
+    return Finding("CUDA", "compiles kernels", f"yes, for {arch}, in {milliseconds:.0f} ms")
 
 
 def cuda_driver() -> str | None:

@@ -17,7 +17,8 @@ from tilelang.ir.stmt import If, Launch, Seq, Stmt
 from tilelang.ir.visitor import walk
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
-from tilelang.transform.hazards_flow import Flow, Hazard, bodies_of, own_expressions
+from tilelang.transform.hazards_flow import Flow, Hazard
+from tilelang.transform.hazards_program import Program, bodies_of, own_expressions
 from tilelang.transform.insert_barriers import distinct, parameters_of
 from tilelang.transform.thread_grid import thread_grid
 from tilelang.transform.thread_regions import DivergenceError
@@ -51,12 +52,12 @@ def check_barriers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
         if not isinstance(launch, Launch):
             continue
         grid = thread_grid(launch)
-        flow = Flow(launch, grid, parameters)
-        for condition, barrier in _unreachable(launch.body, flow, ()):
+        program = Program(launch, grid, parameters)
+        for condition, barrier in _unreachable(launch.body, program, ()):
             raise _divergence(condition, barrier)
         if grid.count == 1:
             continue
-        wrong = [h for h in flow.every() if is_wrong(h, automatic)]
+        wrong = [h for h in Flow(program).every() if is_wrong(h, automatic)]
         if wrong:
             raise _race(wrong, automatic)
     return func
@@ -90,20 +91,20 @@ def _race(wrong: list[Hazard], automatic: bool) -> RaceError:
     return RaceError(message, hazard.after.span, notes=notes, hint=hint)
 
 
-def _unreachable(node: Stmt, flow: Flow, around: tuple[If, ...]) -> Iterator[tuple[If, Stmt]]:
+def _unreachable(node: Stmt, program: Program, around: tuple[If, ...]) -> Iterator[tuple[If, Stmt]]:
     """Barriers of all threads inside a condition that some threads certainly do not take."""
     if isinstance(node, Seq):
         for child in node.stmts:
-            yield from _unreachable(child, flow, around)
+            yield from _unreachable(child, program, around)
         return
     if around and any(
         isinstance(n, Call) and n.op in _ALL_MEET and not (n.op == "sync_threads" and n.args)
         for e in own_expressions(node) for n in walk(e)
     ):  # fmt: skip
         yield around[-1], node
-    inside = (*around, node) if isinstance(node, If) and flow.differs(node) else around
+    inside = (*around, node) if isinstance(node, If) and program.differs(node) else around
     for body, _ in bodies_of(node):
-        yield from _unreachable(body, flow, inside)
+        yield from _unreachable(body, program, inside)
 
 
 def _divergence(condition: If, barrier: Stmt) -> DivergenceError:

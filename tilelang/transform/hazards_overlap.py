@@ -19,23 +19,13 @@ import numpy as np
 
 from tilelang.ir.annotation import ARENA_OFFSET, LAYOUT
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import (
-    BinaryOp,
-    Call,
-    Cast,
-    Expr,
-    FloorMod,
-    IntImm,
-    Ramp,
-    Select,
-    Var,
-    const_value,
-)
+from tilelang.ir.expr import Expr, IntImm, Ramp, Var, const_value, logical_not
 from tilelang.ir.stmt import Allocate, For, annotation
-from tilelang.ir.visitor import used_vars, walk
+from tilelang.ir.visitor import used_vars
 from tilelang.layout.evaluate import evaluate
 from tilelang.transform.affine import split_linear
 from tilelang.transform.hazards import Access, inlined
+from tilelang.transform.hazards_indices import is_index_arithmetic, period
 from tilelang.transform.plan_memory import buffer_bytes
 from tilelang.transform.thread_grid import WARP, ThreadGrid
 
@@ -175,10 +165,10 @@ class _Comparison:
         todo = [v for e in side.starts for v in used_vars(e)]
         for condition, holds in side.access.place.guards:
             guard = inlined(condition, self.storage.names)
-            if not _is_index_arithmetic(guard) or not self._are_known(used_vars(guard), loops):
+            if not is_index_arithmetic(guard) or not self._are_known(used_vars(guard), loops):
                 side.exact = False
                 continue
-            side.guards.append(guard if holds else _negated(guard))
+            side.guards.append(guard if holds else logical_not(guard))
             todo += used_vars(guard)
         for var in dict.fromkeys(todo):
             if var in self.storage.grid.vars:
@@ -227,12 +217,12 @@ class _Comparison:
         exprs = [*self.a.starts, *self.b.starts, *self.a.guards, *self.b.guards]
         for var in self.shared:
             bounds = self.ranges[var]
-            period = _period(exprs, var)
-            if bounds is not None and (bounds[1] - bounds[0] <= 16 or period is None):
+            repeat = period(exprs, var)
+            if bounds is not None and (repeat is None or bounds[1] - bounds[0] <= repeat):
                 self.shared[var] = np.arange(*bounds, dtype=np.int64)
-            elif period is not None:
+            elif repeat is not None:
                 first = bounds[0] if bounds is not None else 0
-                last = first + period if bounds is None else min(first + period, bounds[1])
+                last = first + repeat if bounds is None else min(first + repeat, bounds[1])
                 self.shared[var] = np.arange(first, last, dtype=np.int64)
             elif self._cancels(var):
                 self.shared[var] = np.zeros(1, np.int64)
@@ -263,7 +253,13 @@ class _Comparison:
         first, second = self._points(self.a), self._points(self.b)
         if not first.keys or not second.keys:
             return Overlap.NONE
-        places = _numbered([*first.keys], [*second.keys])
+        width = self.a.widths
+        if width == self.b.widths and first.is_aligned(width) and second.is_aligned(width):
+            width_a = width_b = 1  # whole pieces meet or do not
+        else:
+            width_a, width_b = self.a.widths, self.b.widths
+        first, second = first.expanded(width_a), second.expanded(width_b)
+        places = _numbered(first.keys, second.keys)
         a = _owners(places[0], first.threads, per_warp)
         b = _owners(places[1], second.threads, per_warp)
         common, i, j = np.intersect1d(a.places, b.places, return_indices=True)
@@ -304,14 +300,9 @@ class _Comparison:
                   for d, n in enumerate(shape[:count])]  # fmt: skip
         keep = mask.reshape(-1)
         flat = [c.reshape(-1)[keep] for c in (*shared, *columns)]
-        width, owners = side.widths, thread.reshape(-1)[keep]
+        owners = thread.reshape(-1)[keep]
         if not flat[0].size:
             return _Points([], owners)
-        if width > 1:
-            steps = np.arange(width, dtype=np.int64)
-            flat = [np.repeat(c, width) for c in flat]
-            flat[-1] = flat[-1] + np.tile(steps, len(owners))
-            owners = np.repeat(owners, width)
         return _Points(flat, owners)
 
 
@@ -319,6 +310,18 @@ class _Comparison:
 class _Points:
     keys: list[np.ndarray[Any, Any]]  # a place, as several columns
     threads: np.ndarray[Any, Any]
+
+    def is_aligned(self, width: int) -> bool:
+        """Whether all places are multiples of `width` along the last axis."""
+        return width == 1 or not bool((self.keys[-1] % width).any())
+
+    def expanded(self, width: int) -> _Points:
+        """`width` neighbours along the last axis in place of each."""
+        if width == 1:
+            return self
+        keys = [np.repeat(k, width) for k in self.keys]
+        keys[-1] = keys[-1] + np.tile(np.arange(width, dtype=np.int64), len(self.threads))
+        return _Points(keys, np.repeat(self.threads, width))
 
 
 @dataclass(slots=True)
@@ -350,10 +353,6 @@ def _numbered(
     return a, b
 
 
-def _along(axis: int, rank: int) -> list[int]:
-    return [-1 if d == axis else 1 for d in range(rank)]
-
-
 def _spread(values: Any, shape: Sequence[int]) -> np.ndarray[Any, Any]:
     return np.broadcast_to(np.asarray(values, np.int64), tuple(shape))
 
@@ -373,58 +372,8 @@ def _unit(a: Access, b: Access) -> int:
     return math.gcd(_element_bits(a.buffer), _element_bits(b.buffer), *widths)
 
 
-def _negated(condition: Expr) -> Expr:
-    from tilelang.ir.expr import logical_not
-
-    return logical_not(condition)
-
-
-def _is_index_arithmetic(value: Expr) -> bool:
-    """Whether `layout.evaluate` can give the value of the scalar `value`."""
-    simple = (IntImm, Var, BinaryOp, Select, Cast)
-    for item in walk(value):
-        if isinstance(item, Call) and item.op in ("if_then_else", "likely"):
-            if item.op == "likely":
-                return False
-            continue
-        if not isinstance(item, Expr) or item.dtype.lanes != 1 or item.dtype.is_float:
-            return False
-        if not isinstance(item, simple) and type(item).__name__ not in ("Not", "BitNot"):
-            return False
-    return True
-
-
-def _period(exprs: Sequence[Expr], var: Var) -> int | None:
-    """The number after which all `exprs` repeat in `var`; `None` where one does not."""
-    period = 1
-    for value in exprs:
-        found = _period_of(value, var)
-        if found is None:
-            return None
-        period = math.lcm(period, found)
-    return period if period <= 4096 else None
-
-
-def _period_of(value: Expr, var: Var) -> int | None:
-    if not any(v is var for v in used_vars(value)):
-        return 1
-    if isinstance(value, FloorMod):
-        modulus = const_value(value.b)
-        if isinstance(modulus, int) and modulus > 0 and split_linear(value.a, var) is not None:
-            return modulus
-    if isinstance(value, Var):
-        return None
-    parts = [c for name in value.fields for c in _exprs(getattr(value, name))]
-    found = [_period_of(p, var) for p in parts]
-    if any(p is None for p in found):
-        return None
-    return math.lcm(1, *(p for p in found if p is not None))
-
-
-def _exprs(value: Any) -> list[Expr]:
-    if isinstance(value, Expr):
-        return [value]
-    return [v for v in value if isinstance(v, Expr)] if isinstance(value, tuple) else []
+def _along(axis: int, rank: int) -> list[int]:
+    return [-1 if d == axis else 1 for d in range(rank)]
 
 
 def values_over_threads(
@@ -435,7 +384,7 @@ def values_over_threads(
     `None` where the condition depends on more than threads, parameters and constant loops.
     """
     guard = inlined(condition, storage.names)
-    if not _is_index_arithmetic(guard):
+    if not is_index_arithmetic(guard):
         return None
     grid = storage.grid
     constant = {loop.var: loop for loop in loops}

@@ -18,7 +18,8 @@ from tilelang.ir.stmt import Evaluate, Launch, Stmt, While, seq
 from tilelang.ir.visitor import Mutator, used_vars
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
-from tilelang.transform.hazards_flow import WAIT_ALL, Flow, Hazard, Spot
+from tilelang.transform.hazards_flow import Flow, Hazard, Spot
+from tilelang.transform.hazards_program import WAIT_ALL, Program
 from tilelang.transform.thread_grid import WARP, thread_grid
 
 
@@ -93,7 +94,7 @@ class _Insert(Mutator):
         grid = thread_grid(node)
         if grid.count == 1:
             return node
-        chosen = choose_barriers(Flow(node, grid, self.parameters))
+        chosen = choose_barriers(Flow(Program(node, grid, self.parameters)))
         if not chosen:
             return node
         operation = "sync_warp" if grid.count <= WARP else "sync_threads"

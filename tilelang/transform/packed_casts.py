@@ -57,7 +57,7 @@ def in_pairs(loop: For, facts: Facts, *, is_parallel: bool = False) -> Stmt:
     words = [_word_index(s, loop.var, facts) for s in stores]
     if all(w is None for w in words):
         return loop
-    half = Var(loop.var.name, loop.var.dtype)
+    half: Expr = as_expr(0) if count == 2 else Var(loop.var.name, loop.var.dtype)
     out: list[Stmt] = []
     for store, word in zip(stores, words):
         low, high = (substitute(store, {loop.var: half * 2 + k}) for k in range(2))
@@ -65,6 +65,8 @@ def in_pairs(loop: For, facts: Facts, *, is_parallel: bool = False) -> Stmt:
             out += [low, high]
         else:
             out.append(_pair(low, high, substitute(word, {loop.var: half * 2})))
+    if not isinstance(half, Var):
+        return seq(out)
     return replace(loop, var=half, extent=as_expr(count // 2), body=seq(out))
 
 

@@ -15,7 +15,7 @@ from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, IntImm, Let, 
 from tilelang.ir.func import RESTRICT_DROPPED, PrimFunc
 from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
-from tilelang.ir.stmt import Allocate, Bind, BufferStore, For, If, LoopKind, Stmt, While
+from tilelang.ir.stmt import Allocate, Bind, BufferStore, For, If, LoopKind, Seq, Stmt, While
 from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import children, used_vars, walk
 
@@ -117,9 +117,15 @@ class _Collector:
                 self.accesses.append(Access(load.buffer, None, False))
 
     def _region(self, region: BufferRegion) -> Box | None:
-        box = tuple((r.start, r.extent) for r in region.ranges)
-        uses = {v for bounds in box for e in bounds for v in used_vars(e)}
-        return None if uses & self.inner else box
+        points = self._points([r.start for r in region.ranges])
+        if points is None or any(set(used_vars(r.extent)) & self.inner for r in region.ranges):
+            return None
+        box: list[tuple[Expr, Expr]] = []
+        for (start, count), r in zip(points, region.ranges):
+            if const_value(count) != 1 and const_value(r.extent) != 1:
+                return None  # tiles side by side or one over the other: nobody needs to know
+            box.append((start, r.extent if const_value(count) == 1 else count))
+        return tuple(box)
 
     def _points(self, indices: Sequence[Expr]) -> Box | None:
         """The box that an element runs over in the loops around it."""
@@ -226,18 +232,33 @@ class Storage:
 
 
 def is_global_to_shared(stmt: Stmt) -> bool:
-    """Whether the statement moves elements from global to shared memory, unchanged."""
+    """Whether the statement moves elements from global to shared memory, unchanged.
+
+    A copy, a Parallel nest that copies, or a loop over one of them.
+    """
     if isinstance(stmt, TileOp):
         if stmt.op != "copy":
             return False
         src, dst = stmt.region("src").buffer, stmt.region("dst").buffer
         return src.scope() == GLOBAL and dst.is_shared and src.dtype == dst.dtype
-    body = stmt
+    if not isinstance(stmt, For):
+        return False
+    if stmt.kind is not LoopKind.PARALLEL:
+        return is_global_to_shared(sole_statement(stmt.body))
+    body: Stmt = stmt
     while isinstance(body, For) and body.kind is LoopKind.PARALLEL:
         body = body.body
-    if body is stmt or not isinstance(body, BufferStore) or not body.buffer.is_shared:
+    if not isinstance(body, BufferStore) or not body.buffer.is_shared:
         return False
     return _moves_global(body.value, body.buffer)
+
+
+def sole_statement(body: Stmt) -> Stmt:
+    """The statement of a body that has no other besides names in front of it."""
+    if not isinstance(body, Seq) or not body.stmts:
+        return body
+    *names, last = body.stmts
+    return last if all(isinstance(s, Bind) for s in names) else body
 
 
 def _moves_global(value: Expr, target: Buffer) -> bool:

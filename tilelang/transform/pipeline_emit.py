@@ -46,6 +46,7 @@ from tilelang.ir.stmt import (
     For,
     If,
     LoopKind,
+    Seq,
     Stmt,
     seq,
 )
@@ -65,7 +66,11 @@ def mark_async(stmt: Stmt) -> Stmt:
     if isinstance(stmt, TileOp):
         kept = tuple((k, v) for k, v in stmt.attributes if k != IS_ASYNC)
         return replace(stmt, attributes=(*kept, (IS_ASYNC, True)))
-    assert isinstance(stmt, For), "a producer is a copy or a Parallel nest"
+    if isinstance(stmt, Seq):
+        return replace(stmt, stmts=(*stmt.stmts[:-1], mark_async(stmt.stmts[-1])))
+    assert isinstance(stmt, For), "a producer is a copy, a nest, or a loop over them"
+    if stmt.kind is not LoopKind.PARALLEL:
+        return replace(stmt, body=mark_async(stmt.body))
     kept = tuple((k, v) for k, v in stmt.annotations if k != keys.PREFER_ASYNC)
     return replace(stmt, annotations=(*kept, (keys.PREFER_ASYNC, True)))
 
@@ -120,12 +125,9 @@ class Pipeline:
 
     def _steady(self) -> Stmt:
         depth, loop = self.plan.last_stage, self.loop
-        start, extent = loop.start, self.trips
-        if depth:
-            start = start + _like(depth, loop.var)
-            extent = maximum(self.trips - depth, 0)
-        body = seq(self._moment(loop.var - loop.start, (depth, None)))
-        return For(loop.var, start, extent, LoopKind.SERIAL, body, span=loop.span)
+        extent = maximum(self.trips - depth, 0) if depth else self.trips
+        body = seq(self._moment(loop.var, (depth, None)))
+        return For(loop.var, _like(depth, loop.var), extent, LoopKind.SERIAL, body, span=loop.span)
 
     def _late(self, step: int) -> Stmt:
         """Time `step` after the last iteration has begun (and every stage could have)."""

@@ -26,7 +26,7 @@ from tilelang.target.cuda import DEFAULT_ARCH, max_shared_bytes
 from tilelang.target.target import Target
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
-from tilelang.transform.hazards_flow import diverges
+from tilelang.transform.hazards_program import diverges
 from tilelang.transform.liveness import Liveness, Period, period_of
 from tilelang.transform.plan_memory import (
     MemoryPlan,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from tilelang.errors import Span
 from tilelang.ir.buffer import LOCAL, Buffer
 from tilelang.ir.equality import structural_equal
-from tilelang.ir.expr import And, BufferLoad, Call, Expr, Or, Ramp, Var, as_expr, const_value
+from tilelang.ir.expr import And, BufferLoad, Call, Expr, Or, Var, as_expr, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import Node, replace
 from tilelang.ir.ops import is_pure
@@ -42,8 +42,9 @@ from tilelang.ir.stmt import (
 from tilelang.ir.visitor import Mutator, children, substitute, used_vars, walk
 from tilelang.transform.packed_casts import in_pairs
 from tilelang.transform.scoped import ScopedMutator, is_stable, written_storage
-from tilelang.transform.split_lanes import split_lanes
 from tilelang.transform.vector_moves import VectorMoves, piece
+from tilelang.transform.vector_values import keep_moves
+from tilelang.transform.wide_atomics import addition, relaxed_addition, together_at_once
 
 if TYPE_CHECKING:
     from tilelang.transform.context import PassContext
@@ -51,39 +52,8 @@ if TYPE_CHECKING:
 
 def vectorize_accesses(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     """Replace vectorised loops by moves of up to 16 bytes and unrolled loops."""
-    func = _LegalMoves(func, ctx).mutate(func)
+    func = keep_moves(func, ctx)
     return _Vectorizer(func).mutate(func)
-
-
-def is_move(node: Node) -> bool:
-    """Whether `node` copies several neighbouring elements and does nothing else."""
-    if not isinstance(node, BufferStore) or not isinstance(node.value, BufferLoad):
-        return False
-    return all(isinstance(a.indices[-1], Ramp) for a in (node, node.value))
-
-
-class _LegalMoves(ScopedMutator):
-    """Vectors that the user wrote: legal moves stay, all else is split into lanes."""
-
-    def __init__(self, func: PrimFunc, ctx: PassContext) -> None:
-        ScopedMutator.__init__(self)
-        self.moves = VectorMoves(func, self.facts)
-        self.ctx = ctx
-        self.kept: set[int] = set()
-
-    def mutate_PrimFunc(self, node: PrimFunc) -> PrimFunc:
-        ScopedMutator.mutate_PrimFunc(self, node)
-        return split_lanes(node, self.ctx, self._is_kept)
-
-    def _is_kept(self, node: BufferStore) -> bool:
-        return id(node) in self.kept
-
-    def mutate_BufferStore(self, node: BufferStore) -> Stmt:
-        if is_move(node) and isinstance(node.value, BufferLoad):
-            places = ((node.buffer, node.indices), (node.value.buffer, node.value.indices))
-            if all(self.moves.is_legal(b, i) for b, i in places):
-                self.kept.add(id(node))
-        return node
 
 
 class _Vectorizer(ScopedMutator):
@@ -219,6 +189,8 @@ class _Body:
             new = loads.mutate(stmt)
             if isinstance(new, BufferStore):
                 new = self._staged_store(new, fixed, before, after)
+            elif isinstance(new, Evaluate):
+                new = self._wide_atomic(new, before, after)
             inner.append(new)
         return [*before, *loads.before, self._unrolled(inner), *after]
 
@@ -251,6 +223,23 @@ class _Body:
         index = (self.var,)
         after += self.pieces(node.buffer, node.indices, stage, index, width)
         return replace(node, buffer=stage, indices=index)
+
+    def _wide_atomic(self, node: Evaluate, before: list[Stmt], after: list[Stmt]) -> Stmt:
+        """Additions to neighbours, as many at once as there is an instruction for."""
+        parts = relaxed_addition(node)
+        if parts is None:
+            return node
+        place, added = parts
+        width = self.width(place.buffer, place.indices)
+        width = next((w for w in together_at_once(place.buffer) if width % w == 0), 1)
+        if width == 1:
+            return node
+        stage = self.new_stage(place.buffer, before)
+        for start in range(0, self.count, width):
+            indices = piece(place.indices, self.var, start, 1)
+            target = replace(place, indices=indices)
+            after.append(addition(target, stage, start, width, node.span))
+        return BufferStore(stage, added, (self.var,), span=node.span)
 
     def _without_choices(self, stmt: Stmt, before: list[Stmt]) -> Stmt:
         """Guarded loads, where all iterations have one guard, made in front under an `If`."""
@@ -293,8 +282,10 @@ class _Staged(Mutator):
         self.found: list[tuple[BufferLoad, Buffer]] = []
 
     def mutate_Call(self, node: Call) -> Expr:
-        if node.op in ("address_of", "access_ptr") or node.op.startswith("atomic_"):
+        if _is_address(node):
             return node
+        if node.op.startswith("atomic_"):
+            return replace(node, args=(node.args[0], *map(self.mutate, node.args[1:])))
         if node.op == "if_then_else":
             return replace(node, args=(self.mutate(node.args[0]), *node.args[1:]))
         return self.mutate_children(node)
@@ -368,11 +359,23 @@ def _fixed_storage(stmts: list[Stmt]) -> set[Var]:
     written: set[Var] = set()
     fixed: set[Var] = set()
     for stmt in stmts:
-        parts = list(children(stmt))
-        fixed |= {
-            n.buffer.data for p in parts for n in walk(p) if isinstance(n, BufferLoad)
-        } & written
-        fixed |= {v for p in parts for v in written_storage(p)}
+        inside = [n for part in children(stmt) for n in walk(part)]
+        fixed |= {n.buffer.data for n in inside if isinstance(n, BufferLoad)} & written
+        for node in inside:
+            if isinstance(node, Call):
+                fixed |= _written_by(node)
         if isinstance(stmt, BufferStore):
             written.add(stmt.buffer.data)
     return fixed
+
+
+def _written_by(node: Call) -> set[Var]:
+    """Storage that a call may change; it has no other way than an address."""
+    place = node.args[0] if node.args else None
+    if node.op.startswith("atomic_") and isinstance(place, BufferLoad):
+        return {place.buffer.data}
+    return written_storage(node) if _is_address(node) else set()
+
+
+def _is_address(node: Call) -> bool:
+    return node.op in ("address_of", "access_ptr")

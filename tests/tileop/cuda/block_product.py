@@ -18,7 +18,14 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import BOOL, BufferLoad, BufferRegion, Call, Expr, Range, Var, as_expr
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import (
-    Allocate, Annotations, BufferStore, Evaluate, Launch, LoopKind, Stmt, seq,
+    Allocate,
+    Annotations,
+    BufferStore,
+    Evaluate,
+    Launch,
+    LoopKind,
+    Stmt,
+    seq,
 )  # fmt: skip
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.layout.evaluate import evaluate
@@ -250,7 +257,7 @@ def _move(buffer: Buffer, param: Buffer, ctx: LowerContext, threads: int, is_in:
 
     moves = loop("e", count, one, kind)
     used = threads if registers is None else ctx.fragments[buffer].get_thread_size()
-    return moves if used == threads else when(THREAD < used, moves)
+    return moves if used == threads else when(used > THREAD, moves)
 
 
 def compiled(

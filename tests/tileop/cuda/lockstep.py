@@ -25,7 +25,18 @@ from tilelang.ir.expr import (
     Select,
     Var,
 )  # fmt: skip
-from tilelang.ir.stmt import Allocate, Attr, Bind, BufferStore, Evaluate, For, If, LoopKind, Seq, Stmt
+from tilelang.ir.stmt import (
+    Allocate,
+    Attr,
+    Bind,
+    BufferStore,
+    Evaluate,
+    For,
+    If,
+    LoopKind,
+    Seq,
+    Stmt,
+)
 from tilelang.ir.visitor import walk
 from tilelang.layout.evaluate import evaluate
 

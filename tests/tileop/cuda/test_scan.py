@@ -11,7 +11,7 @@ from tests.tileop.cuda.fragments_for_tests import Execution, accumulator, blocke
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import as_expr
 from tilelang.ir.tile import TileOp
-from tilelang.layout import make_fully_replicated_layout_fragment
+from tilelang.layout import Fragment, make_fully_replicated_layout_fragment
 
 SHAPES = [(100,), (1, 130), (7, 45), (40, 3)]
 SCOPES = ["shared shared", "fragment fragment", "fragment shared", "shared fragment"]
@@ -102,3 +102,19 @@ def test_the_initial_value_counts_once() -> None:
     made = Execution(start, 64, {r: (full, np.zeros(4))}, {})
     array = made.block.memory[made.registers[r]]
     assert np.array_equal(array.sum(axis=0), np.full(4, 2.5, np.float32))
+
+
+def test_a_reducer_whose_elements_few_threads_hold() -> None:
+    rng = np.random.default_rng(3)
+    fragment = Fragment([6], lambda i, rep: (i * 8 + rep, 0), replicate=8)
+    mine = rng.integers(-9, 9, (64, 1)).astype(np.int32)
+    r = Buffer("r", (6,), "int32", "local.fragment")
+    op = node("finalize_reducer", [("src", r, "rw")], reducer="sum")
+    made = _Finalized(op, 64, {r: (fragment, np.zeros(6, np.int32))}, mine)
+    assert np.array_equal(made.result(r), mine[:48, 0].reshape(6, 8).sum(1))
+    assert (made.block.shuffles, len(made.ctx.scratch)) == (3, 0)
+    start = TileOp("reducer_init", (node("x", [("dst", r, "w")]).operands[0],),
+                   (("value", as_expr(5)),), (("reducer", "sum"),))  # fmt: skip
+    first = Execution(start, 64, {r: (fragment, np.zeros(6, np.int32))}, {})
+    array = first.block.memory[first.registers[r]]
+    assert np.array_equal(array[fragment.thread_table, 0].sum(1), np.full(6, 5))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tilelang.cache.entry import EXECUTABLE
+from tilelang.engine.builder import DeviceCode
 from tilelang.engine.param import KernelParam
 from tilelang.engine.toolchain import find_compiler_command
 from tilelang.errors import ArgumentError, ArgumentTypeError, ToolchainError
@@ -82,6 +83,10 @@ class BaseKernelAdapter:
     def binaries(self) -> dict[str, Path | bytes]:
         """File name -> content of the binaries that `from_database` needs again."""
         raise NotImplementedError
+
+    def device_code(self) -> DeviceCode | None:
+        """What the device compiler made; `None` for a target without one."""
+        return None
 
     @staticmethod
     def get_current_stream_functor() -> Callable[[], int]:

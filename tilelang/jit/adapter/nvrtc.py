@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 from tilelang.codegen.host_c import CUDA
 from tilelang.engine import cuda_driver
-from tilelang.engine.cuda_build import CUBIN_FILE, compile_cubin
+from tilelang.engine.builder import DeviceCode
+from tilelang.engine.cuda_build import CUBIN_FILE, CudaCode, compile_cubin
 from tilelang.engine.lower import as_prim_func, compile_flags, lower, merged_configs
 from tilelang.engine.nvrtc import CompiledCubin
 from tilelang.engine.param import KernelParam
@@ -108,10 +109,13 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
         self.func = self._convert_torch_func(func, self._launcher)
 
     def _compile(self, func: PrimFunc, target: Target) -> bytes:
-        configs = merged_configs(func, self.pass_configs)
-        flags = compile_flags(func, configs, self.compile_flags, target)
-        self.compiled = compile_cubin(func, self.device_kernel_source or "", target, flags)
+        source = self.device_kernel_source or ""
+        self.compiled = compile_cubin(func, source, target, self._flags(func, target))
         return self.compiled.cubin
+
+    def _flags(self, func: PrimFunc, target: Target) -> tuple[str, ...]:
+        configs = merged_configs(func, self.pass_configs)
+        return compile_flags(func, configs, self.compile_flags, target)
 
     def _convert_torch_func(self, func: PrimFunc, launcher: Launcher) -> Callable[..., Any]:
         """What users call; without outputs the launcher itself."""
@@ -155,6 +159,12 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
             device_kernel_source, verbose, pass_configs, compile_flags,
             cubin=Path(kernel_lib_path).read_bytes(),
         )  # fmt: skip
+
+    def device_code(self) -> DeviceCode:
+        """What NVRTC made."""
+        target: Target = determine_target(self.target)
+        source, flags = self.device_kernel_source or "", self._flags(self.prim_func, target)
+        return CudaCode(self.prim_func, source, target, flags, self.cubin, self.compiled)
 
     def binaries(self) -> dict[str, Path | bytes]:
         """The kernels."""

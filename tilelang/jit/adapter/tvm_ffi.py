@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tilelang.codegen.host_print import expected_text
-from tilelang.engine.builder import BuildRequest, builder_of
+from tilelang.engine.builder import BuildRequest, DeviceCode, builder_of
 from tilelang.engine.lower import as_prim_func, compile_flags, merged_configs
 from tilelang.engine.param import KernelParam
 from tilelang.engine.runtime import Executable, Module
@@ -155,6 +155,17 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
             params, result_idx, chosen, func_or_mod, None, None, module,
             host_kernel_source, device_kernel_source, verbose, pass_configs, compile_flags,
         )  # fmt: skip
+
+    def device_code(self) -> DeviceCode | None:
+        """What the device compiler made, where there is one."""
+        target: Target = determine_target(self.target)
+        func = self.prim_func
+        assert self.rt_mod is not None
+        flags = compile_flags(
+            func, merged_configs(func, self.pass_configs), self.compile_flags, target
+        )
+        request = BuildRequest(func, func, self.device_kernel_source or "", target, flags)
+        return builder_of(target).device_code(request, self.rt_mod)
 
     def binaries(self) -> dict[str, Path | bytes]:
         """The library, and what it needs beside it."""

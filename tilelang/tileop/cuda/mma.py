@@ -12,9 +12,21 @@ from copy import copy
 from dataclasses import dataclass, replace
 
 from tilelang.arith import Analyzer
+from tilelang.ir.annotation import PRODUCT_HEAD, PRODUCT_LAST
 from tilelang.ir.buffer import LOCAL, Buffer
-from tilelang.ir.expr import BufferLoad, Expr, as_expr, const_value, constant, equal, is_const
-from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
+from tilelang.ir.dtype import dtype
+from tilelang.ir.expr import (
+    BufferLoad,
+    Expr,
+    as_expr,
+    cast,
+    const_value,
+    constant,
+    equal,
+    is_const,
+    logical_not,
+)
+from tilelang.ir.stmt import Allocate, Attr, BufferStore, LoopKind, Stmt
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.mma import (
     LANES,
@@ -31,11 +43,12 @@ from tilelang.layout.warp_policy import GemmWarpPolicy
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import BlockThreads, LayoutNeeds, LowerContext
 from tilelang.tileop.cuda.gemm_staging import is_inside, present, refill, shared_tile, spill
-from tilelang.tileop.cuda.mma_forms import MmaForm, architecture, choose_form
+from tilelang.tileop.cuda.mma_forms import MmaForm, architecture, choose_form, sum_dtype
 from tilelang.tileop.cuda.mma_operands import Side, copy_step, load_step, pointer, unrolled
 from tilelang.tileop.gemm import Gemm, Matrix, static_extent
 from tilelang.tileop.loops import in_range, loop, run, together, when
 
+_PART_WORDS = 16  # registers for the words of B that are loaded at a time; twice as many are in use
 _UNROLLED_STEPS = 16  # steps of k in straight-line code; beyond that, a loop over half as many
 
 
@@ -46,6 +59,7 @@ class MmaPlan:
     op: Gemm
     form: MmaForm
     tiles: WarpTiles
+    sum_kind: dtype
 
     @property
     def steps(self) -> int:
@@ -85,14 +99,15 @@ def plan_of(op: Gemm, ctx: LowerContext) -> MmaPlan | str:
     assert threads is not None, "a product on a GPU is run by the threads of a block"
     if threads.count % LANES:
         return f"{threads.count} threads are not whole warps of {LANES}"
-    kinds = (op.A.buffer.dtype, op.B.buffer.dtype, op.C.buffer.dtype)
-    form = choose_form(*kinds, op.M, op.N, op.K, architecture(ctx))
+    a, b, c = op.A.buffer.dtype, op.B.buffer.dtype, op.C.buffer.dtype
+    c = sum_dtype(a, b, c)
+    form = choose_form(a, b, c, op.M, op.N, op.K, architecture(ctx))
     if isinstance(form, str):
         return form
     policy = GemmWarpPolicy(op.node.attribute("policy", 0))
     cut = warp_partition(op.M, op.N, threads.count // LANES, policy, form.atom)
     assert cut is not None, "the form was chosen to divide the tile"
-    return MmaPlan(op, form, WarpTiles(op.M, op.N, *cut, form.atom))
+    return MmaPlan(op, form, WarpTiles(op.M, op.N, *cut, form.atom), c)
 
 
 def _why_not_registers(name: str, matrix: Matrix) -> str | None:
@@ -168,6 +183,7 @@ class _Staging:
         op.A = self._operand(op.A, plan.fragment_A)
         op.B = self._operand(op.B, plan.fragment_B)
         self._sums(op, plan.fragment_C())
+        self._wide_sums(plan)
         self.plan = replace(plan, op=op)
 
     def _operand(self, matrix: Matrix, wanted: Callable[[], Fragment]) -> Matrix:
@@ -193,52 +209,94 @@ class _Staging:
         size = wanted.get_output_shape()[0]
         sums = Buffer(f"{buffer.name}_sums", (size,), buffer.dtype, LOCAL, span=buffer.span)
         there = replace(self.ctx, fragments={buffer: wanted}, registers={buffer: sums})
-        self.before += [Allocate(sums), spill(region, tile, self.ctx), refill(region, tile, there)]
+        self.before.append(Allocate(sums))
+        if not is_const(op.clear_accum, True):
+            self.before += [spill(region, tile, self.ctx), refill(region, tile, there)]
         self.after += [spill(region, tile, there), refill(region, tile, self.ctx)]
         self.ctx.fragments, self.ctx.registers = (
             {**self.ctx.fragments, **there.fragments}, {**self.ctx.registers, **there.registers}
         )  # fmt: skip
 
+    def _wide_sums(self, plan: MmaPlan) -> None:
+        """Sums in a wider type than C's, rounded once."""
+        C = plan.op.C
+        held = self.ctx.registers[C.buffer]
+        if held.dtype == plan.sum_kind:
+            return
+        tiles = plan.tiles
+        size = tiles.atoms_m * tiles.atoms_n * plan.form.atom.c_elements
+        first = region_number(C) * size
+        sums = Buffer(f"{held.name}_sums", held.shape, plan.sum_kind, LOCAL, span=held.span)
+
+        def move(src: Buffer, dst: Buffer) -> Stmt:
+            def one(e: Expr) -> Stmt:
+                value = cast(BufferLoad(src, (first + e,)), dst.dtype)
+                return BufferStore(dst, value, (first + e,))
+
+            return loop("e", size, one, LoopKind.UNROLLED)
+
+        self.before += [Allocate(sums), when(logical_not(plan.op.clear_accum), move(held, sums))]
+        self.after.insert(0, move(sums, held))
+        self.ctx.registers = {**self.ctx.registers, C.buffer: sums}
+
 
 class _Words:
-    """The words of one operand, step by step: its own registers, or an array filled per step."""
+    """The words of one operand: its own registers, or an array filled part by part.
 
-    def __init__(self, side: Side, ctx: LowerContext, threads: BlockThreads, slots: int) -> None:
+    A part is one step of k of some of a warp's atoms; the array has room for `slots` of them.
+    """
+
+    def __init__(
+        self, side: Side, ctx: LowerContext, threads: BlockThreads, slots: int, max_words: int
+    ) -> None:
         self.side, self.ctx, self.threads = side, ctx, threads
         buffer = side.buffer
         self.held = ctx.registers[buffer] if buffer.is_fragment else None
-        self.array: Buffer | None = None
-        if self.held is None or side.rounds:
-            name, size = f"{buffer.name}_words", slots * side.step_elements
-            self.array = Buffer(name, (size,), side.register_dtype, LOCAL, span=buffer.span)
-
-    def allocate(self) -> Stmt | None:
-        return None if self.array is None else Allocate(self.array)
-
-    def load(self, k: Expr, slot: int) -> Stmt | None:
-        """Bring the words of step `k` to `slot`."""
-        if self.array is None:
-            return None
-        if self.held is None:
-            return load_step(self.side, self.array, slot, k, self.threads, self.ctx)
-        held = self.held
-        return copy_step(
-            self.side, self.array, slot, lambda i, e: BufferLoad(held, (self._held(i, k) + e,))
+        self.has_array = self.held is None or side.rounds
+        self.parts = _parts(side.all_atoms, side.words, max_words) if self.has_array else 1
+        self.part_atoms = side.all_atoms // self.parts
+        size = slots * self.part_atoms * side.elements
+        self.array = Buffer(
+            f"{buffer.name}_words", (size,), side.register_dtype, LOCAL, span=buffer.span
         )
 
-    def at(self, atom: Expr, k: Expr, slot: int) -> Expr:
-        """Address of the words of one atom."""
-        if self.array is None:
-            assert self.held is not None, "without an array the words are the operand's registers"
-            return pointer(self.held, self._held(atom, k))
-        return pointer(self.array, atom * self.side.elements + slot * self.side.step_elements)
+    def allocate(self) -> Stmt | None:
+        return Allocate(self.array) if self.has_array else None
+
+    def load(self, k: Expr, part: int, slot: int) -> Stmt | None:
+        """Bring the words of step `k` to `slot`."""
+        if not self.has_array:
+            return None
+        side, held = self.side.part(part, self.parts), self.held
+        if held is None:
+            return load_step(side, self.array, slot, k, self.threads, self.ctx)
+        return copy_step(
+            side,
+            self.array,
+            slot,
+            lambda i, e: BufferLoad(held, (self._held(i + side.skip, k) + e,)),
+        )
+
+    def at(self, atom: Expr, k: Expr, part: int, slot: int) -> Expr:
+        """Address of the words of an atom of the part."""
+        if self.has_array:
+            return pointer(self.array, (atom + slot * self.part_atoms) * self.side.elements)
+        assert self.held is not None, "without an array the words are the operand's registers"
+        return pointer(self.held, self._held(atom + part * self.part_atoms, k))
 
     def _held(self, atom: Expr | int, k: Expr) -> Expr:
         """First register of one atom in the operand's fragment."""
         side = self.side
-        number = as_expr(atom) * side.depth + k if side.is_a else k * side.atoms + atom
-        first = region_number(side.matrix) * (side.depth * side.step_elements)
+        number = as_expr(atom) * side.depth + k if side.is_a else k * side.all_atoms + atom
+        first = region_number(side.matrix) * (side.depth * side.all_atoms * side.elements)
         return first + number * side.elements
+
+
+def _parts(atoms: int, words: int, max_words: int) -> int:
+    """Into how many equal parts, of an even number of atoms, to cut a step so that a part has at
+    most `max_words` words; as many as there can be when none is that small."""
+    cuts = [p for p in range(1, atoms + 1) if atoms % p == 0 and (p == 1 or atoms // p % 2 == 0)]
+    return next((p for p in cuts if atoms // p * words <= max_words), cuts[-1])
 
 
 def region_number(matrix: Matrix) -> Expr:
@@ -252,10 +310,8 @@ class _Product:
 
     def __init__(self, plan: MmaPlan, ctx: LowerContext, threads: BlockThreads) -> None:
         self.plan = plan
-        slots = 2 if plan.steps > 1 else 1
-        self.A = _Words(plan.A, ctx, threads, slots)
-        self.B = _Words(plan.B, ctx, threads, slots)
-        self.slots = slots
+        self.A = _Words(plan.A, ctx, threads, 2 if plan.steps > 1 else 1, plan.A.all_atoms * 8)
+        self.B = _Words(plan.B, ctx, threads, 2, _PART_WORDS)
         self.sums = ctx.registers[plan.op.C.buffer]
         tiles, atom = plan.tiles, plan.form.atom
         self.size = tiles.atoms_m * tiles.atoms_n * atom.c_elements
@@ -278,34 +334,44 @@ class _Product:
         zero = constant(0, self.sums.dtype)
         if is_const(clear) and not bool(clear):
             return None
-        return when(
-            clear,
-            loop(
-                "e",
-                self.size,
-                lambda e: BufferStore(self.sums, zero, (self.first + e,)),
-                LoopKind.UNROLLED,
-            ),
-        )
+
+        def store(e: Expr) -> Stmt:
+            return BufferStore(self.sums, zero, (self.first + e,))
+
+        return when(clear, loop("e", self.size, store, LoopKind.UNROLLED))
 
     def _steps(self, first: Expr, count: int) -> Stmt:
-        """Steps `first ... first + count`, each loading the next one's words."""
-        made: list[Stmt | None] = [self._load(first, 0)]
-        for k in range(count):
-            if k + 1 < count:
-                made.append(self._load(first + (k + 1), (k + 1) % self.slots))
-            made.append(self._multiply(first + k, k % self.slots))
+        """Steps `first ... first + count`, part by part; each part's words are loaded before the
+        instructions of the part before it."""
+        units = [(k, part) for k in range(count) for part in range(self.B.parts)]
+        head = self._load(first, 0, 0, 0)
+        made: list[Stmt | None] = [Attr(PRODUCT_HEAD, self._slots(0, 0), head)]
+        for number, (k, part) in enumerate(units):
+            if number + 1 < len(units):
+                following, next_part = units[number + 1]
+                made.append(self._load(first, following, next_part, (number + 1) % 2))
+            multiply = self._multiply(first + k, k % 2, part, number % 2)
+            if number + 1 == len(units):
+                multiply = Attr(PRODUCT_LAST, self._slots(k % 2, number % 2), multiply)
+            made.append(multiply)
         return together(*made)
 
-    def _load(self, k: Expr, slot: int) -> Stmt:
-        return together(self.A.load(k, slot), self.B.load(k, slot))
+    def _slots(self, a_slot: int, b_slot: int) -> tuple[tuple[Buffer, int], ...]:
+        """The parts of the arrays that a step uses, for the pass `rotate_products`."""
+        used = ((self.A, a_slot), (self.B, b_slot))
+        return tuple((words.array, slot) for words, slot in used if words.has_array)
 
-    def _multiply(self, k: Expr, slot: int) -> Stmt:
-        tiles, form = self.plan.tiles, self.plan.form
+    def _load(self, first: Expr, k: int, part: int, slot: int) -> Stmt:
+        a = self.A.load(first + k, 0, k % 2) if part == 0 else None
+        return together(a, self.B.load(first + k, part, slot))
+
+    def _multiply(self, k: Expr, a_slot: int, part: int, b_slot: int) -> Stmt:
+        tiles, form, atoms = self.plan.tiles, self.plan.form, self.B.part_atoms
 
         def one(i: Expr, j: Expr) -> Stmt:
-            number = i * tiles.atoms_n + j
+            number = i * tiles.atoms_n + j + part * atoms
             sums = pointer(self.sums, self.first + number * form.atom.c_elements)
-            return run(form.function, sums, self.A.at(i, k, slot), self.B.at(j, k, slot), sums)
+            a, b = self.A.at(i, k, 0, a_slot), self.B.at(j, k, part, b_slot)
+            return run(form.function, sums, a, b, sums)
 
-        return unrolled((tiles.atoms_m, tiles.atoms_n), one)
+        return unrolled((tiles.atoms_m, atoms), one)

@@ -67,6 +67,14 @@ def forms_of(a: dtype, b: dtype, c: dtype) -> tuple[MmaForm, ...]:
     return ()
 
 
+def sum_dtype(a: dtype, b: dtype, c: dtype) -> dtype:
+    """The type in which an instruction forms the sums of C: C's own, or float32 for a smaller
+    float without an instruction; the sums are rounded once."""
+    if c.is_float and c.bits < 32 and not forms_of(a, b, c):
+        return dtype(_F32)
+    return c
+
+
 def _half_forms(a: dtype, c: dtype) -> tuple[MmaForm, ...]:
     if c != _F32 and not (a == _F16 and c == _F16):
         return ()

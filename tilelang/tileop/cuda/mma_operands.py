@@ -8,7 +8,7 @@ by `ldmatrix` where rows of 16 bytes can be addressed, element by element otherw
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,12 +35,15 @@ class Side:
         matrix: where it stands.
         tiles: the cut into warps.
         form: the instruction.
+        skip, limit: the atoms of a warp that are meant: `limit` from number `skip` on; 0: all.
     """
 
     is_a: bool
     matrix: Matrix
     tiles: WarpTiles
     form: MmaForm
+    skip: int = 0
+    limit: int = 0
 
     @property
     def buffer(self) -> Buffer:
@@ -59,9 +62,19 @@ class Side:
         return K // self.form.atom.k
 
     @property
-    def atoms(self) -> int:
+    def all_atoms(self) -> int:
         """Atoms of one warp along the outer axis."""
         return self.tiles.atoms_m if self.is_a else self.tiles.atoms_n
+
+    @property
+    def atoms(self) -> int:
+        """Those of them that are meant."""
+        return self.limit or self.all_atoms
+
+    def part(self, number: int, parts: int) -> Side:
+        """One of `parts` equal parts of a warp's atoms."""
+        size = self.all_atoms // parts
+        return replace(self, skip=number * size, limit=size)
 
     @property
     def extent(self) -> int:
@@ -95,10 +108,11 @@ class Side:
         return self.form.rounds_operands and self.buffer.dtype == "float32"
 
     def first_outer(self, warp: Expr) -> Expr:
-        """Row of A (column of B) at which a warp's part starts."""
+        """Row of A (column of B) at which a warp's atoms start."""
+        tiles, skipped = self.tiles, self.skip * self.extent
         if self.is_a:
-            return self.tiles.warp_row(warp) * self.tiles.rows
-        return self.tiles.warp_column(warp) * self.tiles.columns
+            return tiles.warp_row(warp) * tiles.rows + skipped
+        return tiles.warp_column(warp) * tiles.columns + skipped
 
     def offsets(self, outer: Expr, k: Expr) -> list[Expr]:
         """Offsets in the region of an element."""

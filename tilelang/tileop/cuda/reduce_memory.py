@@ -95,9 +95,9 @@ class _Lowering:
             at = self.op.src_offsets(offsets_of(line, self.kept), k)
             x = self.combiner.enter(element(self.op.src, at))
             update = BufferStore(self.total, self.combiner.join(self.value(), x), _HERE)
-            return when(inside if is_even else logical_and(inside, less(k, length)), update)
+            return when(TRUE if is_even else less(k, length), update)
 
-        return loop("j", (length + (step - 1)) // step, add)
+        return when(inside, loop("j", (length + (step - 1)) // step, add))
 
     def _private(self) -> Stmt:
         """Every thread by itself, for what it has to deliver."""

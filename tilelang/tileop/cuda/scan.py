@@ -8,8 +8,6 @@ left there in their logical order, scanned in place, and fetched back.
 
 from __future__ import annotations
 
-import numpy as np
-
 from tilelang.ir.buffer import LOCAL, Buffer
 from tilelang.ir.expr import (
     BufferLoad,
@@ -23,7 +21,7 @@ from tilelang.ir.expr import (
     select,
 )
 from tilelang.ir.stmt import Allocate, BufferStore, Stmt
-from tilelang.layout.reduced import NOBODY, WARP
+from tilelang.layout.reduced import NOBODY, WARP, first_holders
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.cuda.reduce import spread
@@ -90,15 +88,12 @@ def _leave(
     """The first holder of each element writes it."""
     assert ctx.threads is not None, "asked by applies"
     held, source = held_region(region, ctx), ctx.registers[region.buffer]
-    first = np.zeros(held.shape, bool)
-    first.ravel()[np.unique(held, return_index=True)[1]] = True
-    first &= held != NOBODY
 
     def put(r: Expr, at: list[Expr], cond: Expr) -> Stmt:
         value = combiner.enter(register(source, r))
         return when(cond, store(memory, offsets_of(at[0], memory.extents), value))
 
-    return for_each("r", [held], held != NOBODY, ctx.threads.index, put, first)
+    return for_each("r", [held], held != NOBODY, ctx.threads.index, put, first_holders(held))
 
 
 def _fetch(

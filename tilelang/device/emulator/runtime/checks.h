@@ -19,9 +19,11 @@ inline bool is_before(Thread &v, u32 thread, u32 time) {
   return found != v.block->others.end() && found->second >= time;
 }
 
+/* Reader sets are numbered by the worker that made them: those of earlier launches mean nothing. */
+inline bool has_readers(const Cell &c) { return c.readers && c.read.time > launch_start; }
+
 inline void free_readers(Worker &w, Cell &c) {
-  if (!c.readers) return;
-  w.free_sets.push_back(c.readers - 1);
+  if (has_readers(c)) w.free_sets.push_back(c.readers - 1);
   c.readers = 0;
 }
 
@@ -46,7 +48,7 @@ inline void add_reader(Thread &t, Cell &c, void *site) {
   if (!is_first && c.read.thread >> kThreadBits != t.block->id) {
     if (!is_before(t, c.read.thread, c.read.time)) c.foreign = c.read;
     free_readers(w, c);
-  } else if (c.readers) {
+  } else if (has_readers(c)) {
     ReaderSet &set = w.sets[c.readers - 1];
     if (t.known && t.known->least >= set.latest) {
       free_readers(w, c);
@@ -64,7 +66,7 @@ inline void add_reader(Thread &t, Cell &c, void *site) {
 /* A reader that thread t does not come after; null when there is none. */
 inline const Mark *unordered_reader(Thread &t, Cell &c, Mark &found) {
   if (c.foreign.time && !is_before(t, c.foreign.thread, c.foreign.time)) return &c.foreign;
-  if (!c.readers) {
+  if (!has_readers(c)) {
     return c.read.time && !is_before(t, c.read.thread, c.read.time) ? &c.read : nullptr;
   }
   const ReaderSet &set = t.block->worker->sets[c.readers - 1];

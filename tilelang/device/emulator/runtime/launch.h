@@ -6,6 +6,8 @@
 #include <cfenv>
 #include <cmath>
 #include <cstdlib>
+#include <link.h>
+
 #include <thread>
 
 #include "async.h"
@@ -16,6 +18,7 @@
 extern "C" {
 extern char *tl_emu_arena(void);          /* of this OS thread; defined beside the text */
 extern const uint64_t tl_emu_arena_bytes; /* its largest size */
+extern const int tl_emu_static_shared;    /* whether the text has other shared variables, too */
 }
 
 namespace tl_emu {
@@ -58,14 +61,36 @@ inline char *add_region(char *host, size_t bytes, bool initialised) {
   return begin;
 }
 
+/* -- shared memory of an OS thread ---------------------------------------------------------------- */
+
+struct Range { char *begin; size_t bytes; };
+
+/* All thread-local variables of this library: where the text declares shared variables beside the
+ * arena, they are among them. */
+inline Range thread_local_range() {
+  Range found = {};
+  auto look = [](dl_phdr_info *info, size_t, void *out) {
+    if (info->dlpi_addr != library_base) return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+      if (info->dlpi_phdr[i].p_type == PT_TLS)
+        *(Range *)out = {(char *)info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz};
+    return 1;
+  };
+  tl_emu_arena(); /* the variables exist once one of them was touched */
+  dl_iterate_phdr(look, &found);
+  return found;
+}
+
 /* -- a launch ----------------------------------------------------------------------------------- */
 
 inline void work(Launch &launch, u64 seed) {
   Worker w;
   w.launch = &launch;
   w.random = seed;
-  w.arena = tl_emu_arena();
-  w.arena_bytes = launch.shared_bytes;
+  const Range shared =
+      tl_emu_static_shared ? thread_local_range() : Range{tl_emu_arena(), launch.shared_bytes};
+  w.arena = shared.begin;
+  w.arena_bytes = shared.bytes;
   worker = &w;
   run_blocks(w);
   worker = nullptr;
@@ -76,16 +101,9 @@ inline void work(Launch &launch, u64 seed) {
   for (char *stack : w.stacks) munmap(stack - kGuardBytes, kGuardBytes + 2 * kStackBytes);
 }
 
-/* Reader sets are numbered by the worker that made them; the next launch has another. */
-inline void forget_reader_sets() {
-  for (Region &r : regions) {
-    for (size_t i = 0; i < r.bytes; i++)
-      if (r.cells[i].readers) r.cells[i].readers = 0;
-  }
-}
-
 } // namespace tl_emu
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 /* Begins a session; memory of an earlier one is gone. */
@@ -149,10 +167,12 @@ int tl_emu_launch(void (*entry)(void **), const uint32_t *dims, uint32_t shared_
       team.emplace_back([&l, seed, i] { work(l, seed + (u64)i * 0x632be59bd9b4e019ull); });
     for (std::thread &member : team) member.join();
   }
-  if (checks) forget_reader_sets();
   return fault.kind;
 }
+}
+#pragma GCC visibility pop
 
+extern "C" {
 /* -- what the text asks ------------------------------------------------------------------------- */
 
 using tl_emu::Index;

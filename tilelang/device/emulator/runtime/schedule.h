@@ -166,8 +166,8 @@ inline bool start_block(Worker &w, u64 number) {
     start_thread(*b, i, stack);
   }
   b->kept.assign(w.arena_bytes, (char)next_random(w.random));
-  b->shared = {w.arena, l.shared_bytes, nullptr, false, -1};
-  if (l.checks) b->shared.cells = (Cell *)reserve((l.shared_bytes + 16) * sizeof(Cell));
+  b->shared = {w.arena, w.arena_bytes, nullptr, false, -1};
+  if (l.checks) b->shared.cells = (Cell *)reserve((w.arena_bytes + 16) * sizeof(Cell));
   w.resident.push_back(std::move(b));
   return true;
 }
@@ -186,6 +186,7 @@ inline void load_block(Worker &w, Block &b) {
   if (w.loaded == &b) return;
   if (w.loaded) memcpy(w.loaded->kept.data(), w.arena, w.arena_bytes);
   memcpy(w.arena, b.kept.data(), w.arena_bytes);
+  worker = &w; /* is itself among the variables where the text has shared ones of its own */
   w.loaded = &b;
 }
 
