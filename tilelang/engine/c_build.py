@@ -17,7 +17,6 @@ from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Assert, Stmt
 from tilelang.target.target import Target
 
-
 _PLAIN = """
 static _Thread_local int32_t tl_last_code; /* of `call`, in this thread */
 

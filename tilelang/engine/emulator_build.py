@@ -141,7 +141,9 @@ def _build(
         (folder / TEXT_FILE).write_text(source, encoding="utf-8")
         entries = "".join(f"TL_EMU_ENTRY({name})\n" for name in kernels)
         unit = folder / "unit.cpp"
-        unit.write_text(f'#include "{TEXT_FILE}"\n#include "driver.h"\n{entries}')
+        unit.write_text(
+            f'#include "builtins.h"\n#include "{TEXT_FILE}"\n#include "driver.h"\n{entries}'
+        )
         flags = _CHECKED_FLAGS if checks else _PLAIN_FLAGS
         _compile(unit, folder / "unit.o", flags, source, source_files)
         arena = folder / "arena.cpp"

@@ -130,6 +130,8 @@ class Session:
         self._seed = seed
         self._regions: list[list[MemoryName]] = []
         self._memories = memories
+        meets = "tl_sync_grid" in library.source  # blocks that meet run in one OS thread
+        self._workers = 1 if meets else os.cpu_count() or 1
 
     def __enter__(self) -> Session:
         _running.acquire()
@@ -197,7 +199,7 @@ class Session:
         self._seed += 1
         failed = self._native.tl_emu_launch(
             entry, dims, shared_bytes, pointers, self._seed & (1 << 64) - 1,
-            int(self.library.checks), os.cpu_count() or 1,
+            int(self.library.checks), self._workers,
         )  # fmt: skip
         if failed:
             record = FaultRecord.from_address(self._native.tl_emu_last_fault())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tilelang.ir.annotation import COALESCED_WIDTH, LOOP_LAYOUT, PREFER_ASYNC, TILE_OP
+from tilelang.ir.buffer import LOCAL, VAR
 from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
@@ -19,10 +20,11 @@ from tilelang.tileop.atomic import Atomic
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.fill import Fill
 from tilelang.tileop.im2col import Im2Col
-from tilelang.tileop.loops import element, shifted, spread, store
+from tilelang.tileop.loops import element, nest, shifted, spread, store
 from tilelang.tileop.registry import operator_for
 from tilelang.tileop.transpose import Transpose
 from tilelang.transform.context import PassContext
+from tilelang.transform.lower_tile_ops import located
 
 _NAMES = "ijklmnpqr"
 Indices = tuple[Expr, ...]
@@ -60,6 +62,8 @@ class _Expand(Mutator):
 
 def parallel(node: TileOp, extents: Sequence[Expr], body: Callable[[Indices], Stmt]) -> Stmt:
     """A nest over `extents` that stands for `node`."""
+    if any(o.region.buffer.scope() in (LOCAL, VAR) for o in node.operands):
+        return located(nest(extents, body), node.span)  # each thread has all of its own array
     sizes = list(extents) or [as_expr(1)]
     variables = [
         Var(_NAMES[d] if d < len(_NAMES) else f"i{d}", e.dtype) for d, e in enumerate(sizes)

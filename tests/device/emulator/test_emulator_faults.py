@@ -177,6 +177,51 @@ extern "C" __global__ void chain_kernel(uint32_t *flag, float *sum) {
         emulate(relaxed, [call], {"flag": np.zeros(1, np.uint32), "sum": np.zeros(1, np.float32)})
 
 
+def test_all_blocks_meet_at_a_grid_barrier() -> None:
+    source = """#include "types.h"
+#include "grid.h"
+extern "C" __global__ void meet_kernel(float *a, float *b) {
+  a[blockIdx.x] = (float)blockIdx.x;
+  tl_sync_grid();
+  // meet.py:4: b[bx] = a[bx + 1]
+  b[blockIdx.x] = a[(blockIdx.x + 1) % gridDim.x];
+}
+"""
+    call = KernelCall("meet_kernel", (9,), (1,), ("a", "b"))
+    for seed in range(5):
+        out = np.zeros(9, np.float32)
+        arrays = {"a": np.zeros(9, np.float32), "b": out}
+        emulate(source, [call], arrays, uninitialised=("a",), seed=seed)
+        assert out.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 0]
+        with pytest.raises(EmulatorError, match="race|uninitialised"):
+            emulate(source.replace("  tl_sync_grid();\n", ""), [call], arrays,
+                    uninitialised=("a",), seed=seed)  # fmt: skip
+
+
+def test_text_of_users_may_call_cuda_by_its_own_names() -> None:
+    source = """#include "types.h"
+extern "C" __global__ void own_kernel(const float *a, float *b, int *count) {
+  __shared__ float s[64];
+  s[threadIdx.x] = a[threadIdx.x];
+  __syncthreads();
+  float x = s[63 - threadIdx.x];
+  for (int n = 16; n > 0; n >>= 1) x += __shfl_down_sync(0xffffffff, x, n);
+  if (threadIdx.x % 32 == 0) {
+    b[threadIdx.x / 32] = x;
+    atomicAdd(count, 1);
+  }
+}
+"""
+    a, b, count = np.arange(64, dtype=np.float32), np.zeros(2, np.float32), np.zeros(1, np.int32)
+    call = KernelCall("own_kernel", (1,), (64,), ("a", "b", "count"))
+    for seed in range(5):
+        emulate(source, [call], {"a": a, "b": b, "count": count}, seed=seed)
+        assert b.tolist() == [a[32:].sum(), a[:32].sum()]
+    assert count[0] == 10
+    with pytest.raises(EmulatorError, match="uninitialised|race"):
+        emulate(source.replace("__syncthreads();", ""), [call], {"a": a, "b": b, "count": count})
+
+
 def test_unchecked_runs_give_the_same_results() -> None:
     for name, sample in SAMPLES.items():
         arrays = sample.inputs(np.random.default_rng(3))

@@ -88,7 +88,7 @@ def test_a_product_is_operand_of_the_next():
         A: T.Tensor((64, 32), "float16"),
         B: T.Tensor((64, 32), "float16"),
         V: T.Tensor((64, 48), "float16"),
-        O: T.Tensor((64, 48), "float32"),  # noqa: E741
+        O: T.Tensor((64, 48), "float32"),
     ):
         with T.Kernel(1, threads=128):
             A_s = T.alloc_shared((64, 32), "float16")

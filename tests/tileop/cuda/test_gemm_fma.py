@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.tileop.cuda.block_product import Product, check, compiled
-from tilelang.ir.expr import Var
+from tilelang.ir.expr import Var, as_expr, equal, if_then_else
 from tilelang.layout.blocked import BlockedFragment
+from tilelang.layout.fragment import Fragment
 from tilelang.layout.holding import Holding
 from tilelang.layout.mma import MmaAtom, WarpTiles, accumulator_fragment
 from tilelang.tileop.cuda.gemm_fma import FmaLoops, grid_fragment
@@ -82,3 +83,17 @@ def test_registers_stay_in_registers():
     for product in (Product(64, 64, 16, "float32"), Product(64, 64, 20, "float16", "float16")):
         usage = compiled(product, FMA, 128, "sm_75")
         assert usage.stack_bytes == usage.spill_store_bytes == 0
+
+
+def test_a_fragment_without_a_closed_inverse_is_found_element_by_element():
+    shape, rng = (4, 8), np.random.default_rng(0)
+    order = rng.permutation(32)  # which thread has which element
+
+    def thread(i, j):
+        found = as_expr(0)
+        for number, owner in enumerate(order):
+            found = if_then_else(equal(i * 8 + j, number), as_expr(int(owner)), found)
+        return found
+
+    held = {"C": Fragment(shape, lambda i, j: (thread(i, j), 0))}
+    check(Product(4, 8, 3, "float32"), FMA, threads=32, tolerance=1e-5, fragments=held)

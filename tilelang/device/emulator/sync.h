@@ -21,13 +21,4 @@ void tl_fence_sc_gpu(void);
 TL_INLINE void tl_bar_sync(int32_t id) { tl_emu_bar_sync(id, 0); }
 TL_INLINE void tl_bar_sync(int32_t id, int32_t count) { tl_emu_bar_sync(id, count); }
 
-#define __syncthreads() tl_sync_threads()
-#define __syncthreads_count(p) tl_syncthreads_count(p)
-#define __syncthreads_and(p) tl_syncthreads_and(p)
-#define __syncthreads_or(p) tl_syncthreads_or(p)
-#define __syncwarp(...) tl_sync_warp(__VA_ARGS__)
-#define __threadfence_block() tl_membar_cta()
-#define __threadfence() tl_membar_gl()
-#define __threadfence_system() tl_membar_sys()
-
 #endif

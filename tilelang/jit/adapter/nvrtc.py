@@ -121,7 +121,7 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
         """What users call; without outputs the launcher itself."""
         if not self.result_idx:
             return launcher.call
-        plan = OutputPlan(func, self.result_idx)
+        plan = OutputPlan(func, self.result_idx, CUDA.name)
         positions, inputs = plan.positions, plan.input_positions
         name, total, run = func.name, len(func.params), launcher.call
 

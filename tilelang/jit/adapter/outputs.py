@@ -62,12 +62,16 @@ class InputSource:
 class OutputPlan:
     """How to allocate the outputs of one kernel.
 
+    Args:
+        place: device of outputs where no tensor argument has one; `None`: PyTorch's default.
+
     Attributes:
         positions: parameters that are outputs, in the order in which they are returned.
     """
 
-    def __init__(self, func: PrimFunc, positions: Sequence[int]) -> None:
+    def __init__(self, func: PrimFunc, positions: Sequence[int], place: str | None = None) -> None:
         self.func = func
+        self.place = place
         self.positions = list(positions)
         self.input_positions = [k for k in range(len(func.params)) if k not in self.positions]
         self.symbols: dict[Var, InputSource] = _input_symbols(func, self.input_positions)
@@ -100,7 +104,7 @@ class OutputPlan:
                 have the axis whose extent is needed.
             ArgumentTypeError: for an input of the wrong kind where an extent is needed.
         """
-        make = _allocator(args)
+        make = _allocator(args, self.place)
         values: dict[Var, int] = {}
         outputs = []
         for buffer, static in zip(self.buffers, self.shapes):
@@ -228,7 +232,7 @@ def _stored_shape(extents: tuple[int, ...], kind: dtype) -> tuple[int, ...]:
     return extents if per_byte == 1 or not extents else (*extents[:-1], -(-extents[-1] // per_byte))
 
 
-def _allocator(args: Sequence[Any]) -> Callable[[tuple[int, ...], dtype], Any]:
+def _allocator(args: Sequence[Any], place: str | None) -> Callable[[tuple[int, ...], dtype], Any]:
     device: Any = None
     sees_numpy = False
     for argument in args:
@@ -242,7 +246,8 @@ def _allocator(args: Sequence[Any]) -> Callable[[tuple[int, ...], dtype], Any]:
         import torch  # the outputs are PyTorch tensors, where it is installed
     except ImportError:
         return _numpy_empty
-    return lambda shape, kind: torch.empty(shape, dtype=_torch_dtype(kind), device=device)
+    chosen = place if device is None else device
+    return lambda shape, kind: torch.empty(shape, dtype=_torch_dtype(kind), device=chosen)
 
 
 @functools.lru_cache(maxsize=64)

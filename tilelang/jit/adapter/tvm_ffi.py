@@ -108,7 +108,9 @@ class TVMFFIKernelAdapter(BaseKernelAdapter):
         """What users call; without outputs the entry point itself, so that calling adds nothing."""
         if not self.result_idx:
             return executable
-        plan = OutputPlan(func, self.result_idx)
+        assert self.rt_mod is not None
+        place = self.rt_mod.place
+        plan = OutputPlan(func, self.result_idx, None if place == "cpu" else place)
         positions, inputs = plan.positions, plan.input_positions
         count = len(inputs)
         only = positions[0] if len(positions) == 1 else None

@@ -131,10 +131,9 @@ def each_register(
     assert threads is not None, "fragments are held by threads"
     try:
         held = Holding(fragment, threads.count)
-        probe = held.element(1, threads.index, as_expr(0), as_expr(0))
+        held.element(1, threads.index, as_expr(0), as_expr(0))  # raises where it has no form
     except LayoutError:
         return _each_element(region, fragment, ctx, body, is_first)
-    del probe
 
     def one(register: Expr) -> Stmt:
         place = (1, threads.index, register, as_expr(0))

@@ -310,7 +310,8 @@ class _Product:
 
     def __init__(self, plan: MmaPlan, ctx: LowerContext, threads: BlockThreads) -> None:
         self.plan = plan
-        self.A = _Words(plan.A, ctx, threads, 2 if plan.steps > 1 else 1, plan.A.all_atoms * 8)
+        slots = 2 if plan.steps > 1 else 1
+        self.A = _Words(plan.A, ctx, threads, slots, plan.A.all_atoms * plan.A.words)
         self.B = _Words(plan.B, ctx, threads, 2, _PART_WORDS)
         self.sums = ctx.registers[plan.op.C.buffer]
         tiles, atom = plan.tiles, plan.form.atom

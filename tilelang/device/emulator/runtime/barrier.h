@@ -137,8 +137,29 @@ inline void describe_lanes(const Thread &t) {
   }
 }
 
+/* All threads of all blocks, which must be there together. */
+inline void arrive_grid(void *site) {
+  Thread &t = *self();
+  Worker &w = *t.block->worker;
+  w.polls = 0;
+  t.site = site;
+  t.waiting = AT_BARRIER;
+  w.grid.push_back(&t);
+  if (w.grid.size() == w.launch->blocks * w.launch->threads) {
+    ordered_until = now++;
+    for (Thread *waiting : w.grid) make_ready(waiting);
+    w.grid.clear();
+  }
+  suspend();
+}
+
 /* Called when no thread of any block can go on. */
 void describe_deadlock(Block &b) {
+  const Worker &w = *b.worker;
+  if (!w.grid.empty())
+    return report(DEADLOCK, w.grid[0], w.grid[0]->site,
+                  "the barrier of the grid never completes: %zu of %zu threads are there",
+                  w.grid.size(), (size_t)w.launch->blocks * w.launch->threads);
   for (const Thread &t : b.threads)
     if (t.waiting == AT_WARP) return describe_lanes(t);
   for (int id = 0; id < 16; id++) {
@@ -160,6 +181,7 @@ void describe_deadlock(Block &b) {
 } // namespace tl_emu
 
 extern "C" {
+void tl_sync_grid() { tl_emu::arrive_grid(TL_EMU_SITE); }
 void tl_sync_threads() { tl_emu::arrive(0, 0, true, false, TL_EMU_SITE); }
 void tl_emu_bar_sync(int id, int count) { tl_emu::arrive(id, count, true, false, TL_EMU_SITE); }
 void tl_bar_arrive(int id, int count) { tl_emu::arrive(id, count, false, false, TL_EMU_SITE); }

@@ -12,7 +12,7 @@
 namespace tl_emu {
 
 inline bool is_before(Thread &v, u32 thread, u32 time) {
-  if (time <= launch_start || thread == v.id) return true;
+  if (time <= ordered_until || thread == v.id) return true;
   if (thread >> kThreadBits == v.block->id)
     return v.known && v.known->upto[thread & (kMaxThreads - 1)] >= time;
   auto found = v.block->others.find(thread >> kThreadBits);

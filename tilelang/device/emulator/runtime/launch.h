@@ -158,7 +158,7 @@ int tl_emu_launch(void (*entry)(void **), const uint32_t *dims, uint32_t shared_
              l.threads, shared_bytes, (size_t)tl_emu_arena_bytes);
     return fault.kind;
   }
-  launch_start = now++;
+  ordered_until = launch_start = now++;
   if (checks || workers < 2) {
     work(l, seed);
   } else {

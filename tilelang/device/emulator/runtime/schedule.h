@@ -11,7 +11,7 @@
 namespace tl_emu {
 
 thread_local Worker *worker = nullptr;
-u32 now = 0, launch_start = 0;
+u32 now = 0, launch_start = 0, ordered_until = 0;
 std::vector<Region> regions;
 char *slots = nullptr;
 size_t slot_bytes = 0;
@@ -228,7 +228,10 @@ inline void run_blocks(Worker &w) {
     while (admit(w, most)) {}
     if (w.resident.empty()) return;
     Block *b = pick_block(w);
-    if (!b) return describe_deadlock(*w.resident[0]);
+    if (!b) {
+      if (!w.grid.empty() && admit(w, w.resident.size() + 1)) continue;
+      return describe_deadlock(*w.resident[0]);
+    }
     run_one(w, *b);
     if (b->alive == 0)
       for (size_t i = 0; i < w.resident.size(); i++)

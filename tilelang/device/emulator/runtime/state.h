@@ -167,6 +167,7 @@ struct Worker {
   std::vector<u32> free_sets;
   std::unordered_map<u64, Released> released;
   u64 random;
+  std::vector<Thread *> grid; /* waiting for all threads of the grid */
   u32 polls = 0; /* since something else happened */
   char *arena;
   size_t arena_bytes;
@@ -184,6 +185,7 @@ inline u64 next_random(u64 &state) {
 extern thread_local Worker *worker; /* of this OS thread; null outside a launch */
 extern u32 now;                     /* event counter of the checks; they run in one OS thread */
 extern u32 launch_start;            /* its value when the launch began */
+extern u32 ordered_until;           /* up to there everyone knows everything */
 extern std::vector<Region> regions;
 extern char *slots;
 extern size_t slot_bytes;
