@@ -13,6 +13,7 @@ import tvm_ffi
 
 from tilelang.codegen.host_cuda import embed, library_text
 from tilelang.engine.runtime import Module, build_module
+from tilelang.engine.toolchain import find_compiler_command
 from tilelang.errors import Span
 from tilelang.ir import stmt as S
 from tilelang.ir.annotation import ARENA_BYTES
@@ -29,7 +30,15 @@ class FakeDriver:
 
     def __init__(self, folder: Path, name: str = "fake", *options: str) -> None:
         self.path = folder / f"lib{name}.so"
-        command = ["gcc", "-Wall", "-Werror", "-shared", "-fPIC", "-pthread", *options]
+        command = [
+            *find_compiler_command(),
+            "-Wall",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            "-pthread",
+            *options,
+        ]
         subprocess.run([*command, "-o", str(self.path), str(SOURCE)], check=True)
         self.library = ctypes.CDLL(str(self.path))
         self.library.fake_log.restype = ctypes.c_char_p

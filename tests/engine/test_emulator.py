@@ -1,4 +1,4 @@
-"""Kernels for `cuda` run on CPU tensors under TILELANG_EMULATE=1, and faults are at users' lines."""
+"""Kernels for `cuda` run on CPU tensors under TILELANG_EMULATE=1; faults are at users' lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def _scale(rows: int, columns: int) -> Any:
 def _product(m: int, n: int, k: int, stages: int) -> Any:
     @T.prim_func
     def product(
-        A: T.Tensor((m, k), "float16"), B: T.Tensor((k, n), "float16"), C: T.Tensor((m, n), "float32")
+        A: T.Tensor((m, k), "float16"),
+        B: T.Tensor((k, n), "float16"),
+        C: T.Tensor((m, n), "float32"),
     ):
         with T.Kernel(T.ceildiv(n, 32), T.ceildiv(m, 32), threads=64) as (bx, by):
             A_shared = T.alloc_shared((32, 32), "float16")
@@ -99,7 +101,9 @@ extern "C" __global__ void bad_kernel(float *A) {
 
 def test_text_that_does_not_compile_is_shown() -> None:
     with pytest.raises(ToolchainError, match="no_such_name"):
-        build_library('#include "types.h"\nextern "C" __global__ void k(float *A) { no_such_name; }\n')
+        build_library(
+            '#include "types.h"\nextern "C" __global__ void k(float *A) { no_such_name; }\n'
+        )
 
 
 def test_text_without_a_kernel_is_refused() -> None:

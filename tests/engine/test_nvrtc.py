@@ -265,3 +265,10 @@ def test_place_in_the_users_source_is_the_nearest_comment_of_the_same_function()
     assert source_place(text, 6) == ("a.py", 2)
     assert source_place(text, 2) == ("a.py", 1)
     assert source_place(text, 8) is None
+
+
+def test_flags_of_nvcc_are_understood() -> None:
+    flags = ["-O3", "--expt-relaxed-constexpr", "-lineinfo", "-DN=4"]
+    assert nvrtc.from_nvcc(flags) == ("-Xptxas=-O3", "-lineinfo", "-DN=4")
+    text = 'extern "C" __global__ void k(float *x) { x[0] = N; }'
+    assert NvrtcToolchain("sm_80").compile(text, flags).cubin

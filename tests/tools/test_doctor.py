@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from tilelang.engine import toolchain
+from tilelang.engine import cuda_driver, toolchain
+from tilelang.engine.cuda_driver import DeviceProperties
 from tilelang.env import env
 from tilelang.tools import doctor
 from tilelang.tools.doctor import Finding, Status
@@ -107,6 +108,27 @@ def test_cuda_parts_are_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("driver", "NVRTC"):
         assert found(name).status is Status.OPTIONAL
         assert found(name).found == "not found" and found(name).advice.startswith("optional: ")
+
+
+def test_nvrtc_compiles_without_a_gpu() -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    assert found("compiles kernels").found.startswith("yes, for sm_")
+
+
+def test_devices_and_a_driver_older_than_nvrtc(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    gpu = DeviceProperties(0, "A GPU", (9, 0), 132, 32, 1024, 232448, 1, 1, 1, 1, 141 * 10**9)
+    monkeypatch.setattr(doctor, "cuda_driver", lambda: "CUDA 12.4, 1 device")
+    monkeypatch.setattr(cuda_driver, "device_count", lambda: 1)
+    monkeypatch.setattr(cuda_driver, "device_properties", lambda ordinal: gpu)
+    monkeypatch.setattr(cuda_driver, "driver_version", lambda: (12, 4))
+    monkeypatch.setattr("tilelang.engine.nvrtc.nvrtc_version", lambda: (13, 0))
+    assert found("device 0").found == (
+        "A GPU, sm_90a, 132 multiprocessors, 141 GB, 232448 bytes of shared memory per block"
+    )
+    both = found("driver and NVRTC")
+    assert both.status is Status.WARNING
+    assert both.found == "CUDA 12.4 driver, NVRTC 13.0"
 
 
 def test_a_cache_that_cannot_be_used() -> None:

@@ -14,12 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tilelang.codegen.c import scalar_type
 from tilelang.codegen.host_c import HOST, emit_entry
 from tilelang.codegen.host_cuda import FAILURE_REASON, RUN_SUFFIX, print_host
 from tilelang.codegen.host_symbols import dynamic_symbols
-from tilelang.codegen.c import scalar_type
 from tilelang.engine.builder import BuildRequest
-from tilelang.engine.emulator_build import EMULATOR_HEADERS, build_library, emulator_identity
+from tilelang.engine.emulator_build import (
+    EMULATOR_HEADERS,
+    EmulatedLibrary,
+    build_library,
+    emulator_identity,
+)
 from tilelang.engine.emulator_session import KernelCall, Memory, Session, emulate
 from tilelang.engine.runtime import Executable, Module, build_module
 from tilelang.engine.toolchain import CToolchain
@@ -85,10 +90,10 @@ class EmulatorBuilder:
             ToolchainError: when a compiler is missing, or fails.
         """
         text = host_text(request.func, request.lowered)
-        files = _source_files(text)
-        build_library(request.source, source_files=files)
-        library = build_module(text, request.func.name, compile_flags=_HOST_FLAGS, has_blocks=False)
-        return EmulatedModule(library.library, request.source, text)
+        host = build_module(text, request.func.name, compile_flags=_HOST_FLAGS, has_blocks=False)
+        module = EmulatedModule(host.library, request.source, text)
+        module.kernels()
+        return module
 
     def device_code(self, request: BuildRequest, module: Module) -> None:
         """There is no device."""
@@ -113,8 +118,16 @@ class EmulatedModule(Module):
         super().__init__(library, host_source)
         self.host_source = host_source
         self.device_source = device_source
+        self.files = _source_files(host_source)
         self.calls: list[_Call] = []  # innermost last; the hooks serve that one
+        self._kernels: EmulatedLibrary | None = None
         self._hooks = (_LAUNCH(self._on_launch), _MEMORY(self._on_memory))
+
+    def kernels(self) -> EmulatedLibrary:
+        """The kernels, compiled when they are first asked for."""
+        if self._kernels is None:
+            self._kernels = build_library(self.device_source, source_files=self.files)
+        return self._kernels
 
     def _connect(self, library: ctypes.CDLL) -> None:
         library.tl_set_emulator(*self._hooks)
@@ -192,12 +205,12 @@ class EmulatedExecutable(Executable):
 
     def __call__(self, *args: Any) -> Any:
         self._inner.parameters = self.parameters
-        files = _source_files(self._owner.host_source or "")
-        library = build_library(self._owner.device_source, source_files=files)
         memories = [m for i, a in enumerate(args) if (m := self._memory(i, a)) is not None]
-        with Session(library, memories, files, env.TILELANG_EMULATE_SEED) as session:
+        owner = self._owner
+        seed = env.TILELANG_EMULATE_SEED
+        with Session(owner.kernels(), memories, owner.files, seed) as session:
             call = _Call(session, memories)
-            self._owner.calls.append(call)
+            owner.calls.append(call)
             try:
                 result = self._inner(*args)
             except RuntimeError:
@@ -205,7 +218,7 @@ class EmulatedExecutable(Executable):
                     raise call.error from None
                 raise
             finally:
-                self._owner.calls.pop()
+                owner.calls.pop()
             session.collect()
         return result
 

@@ -31,7 +31,9 @@ EMULATOR_HEADERS = CUDA_HEADERS.parent / "emulator"
 TEXT_FILE = "kernel.cu"  # name of the text in debug information and messages
 _COMMON_FLAGS = ("-std=c++17", "-fPIC", "-w", "-fno-exceptions", "-fno-strict-aliasing", "-pthread")
 _RUNTIME_FLAGS = ("-O2", "-frounding-math", "-fvisibility=hidden")
-_CHECKED_FLAGS = ("-O0", "-g1", "-gdwarf-4", "-fsanitize=thread", "-ftrivial-auto-var-init=pattern")
+_CHECKED_FLAGS = ("-O0", "-g1", "-gdwarf-4", "-fsanitize=thread")
+# Makes reads of uninitialised local arrays visible; GCC knows it from version 12 on.
+_PATTERN_FLAG = "-ftrivial-auto-var-init=pattern"
 _PLAIN_FLAGS = ("-O1",)
 _PATTERNS = {"gcc": 0xFE, "clang": 0xAA}  # what uninitialised locals are filled with
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
@@ -93,6 +95,13 @@ def _identity_of(command: tuple[str, ...]) -> tuple[str, str]:
     return first, "clang" if "clang" in text.lower() else "gcc"
 
 
+@functools.lru_cache(maxsize=4)
+def checked_flags(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Flags of text whose accesses are checked, as far as the compiler knows them."""
+    probe = _run([*command, _PATTERN_FLAG, "-E", "-x", "c++", os.devnull])
+    return (*_CHECKED_FLAGS, _PATTERN_FLAG) if probe.returncode == 0 else _CHECKED_FLAGS
+
+
 def compiler_command() -> tuple[str, ...]:
     """As `find_cxx_command`, for the environment as it is now."""
     environment = (os.environ.get(name, "") for name in ("CXX", "CC", "PATH"))
@@ -144,7 +153,7 @@ def _build(
         unit.write_text(
             f'#include "builtins.h"\n#include "{TEXT_FILE}"\n#include "driver.h"\n{entries}'
         )
-        flags = _CHECKED_FLAGS if checks else _PLAIN_FLAGS
+        flags = checked_flags(compiler_command()) if checks else _PLAIN_FLAGS
         _compile(unit, folder / "unit.o", flags, source, source_files)
         arena = folder / "arena.cpp"
         arena.write_text(_arena_text(source))

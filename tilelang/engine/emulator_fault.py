@@ -135,7 +135,8 @@ def _what(record: FaultRecord, source: str, regions: Sequence[Sequence[MemoryNam
     elif 0 <= record.region < len(regions):
         names, where = regions[record.region], f"byte {record.offset}"
     else:
-        return f"{verb} of {record.bytes} bytes at 0x{record.offset & (1 << 64) - 1:x}, which is no memory of the kernel"
+        address = record.offset & (1 << 64) - 1
+        return f"{verb} of {record.bytes} bytes at 0x{address:x}, no memory of the kernel"
     element = _element(record.offset, names)
     size = f" ({record.bytes} bytes)" if record.bytes > 0 else ""
     return f"{verb} of {element or where}{size}"

@@ -28,6 +28,8 @@ from tilelang.errors import Error, Span, TargetError, ToolchainError
 CUDA_HEADERS = Path(__file__).resolve().parent.parent / "device" / "cuda"
 INSTALL_HINT = "pip install cuda-bindings nvidia-cuda-nvrtc (or: pip install 'tilelang[cuda]')"
 _BASE_FLAGS = ("-std=c++17", "-default-device", "-minimal", "-no-cache", "-Xptxas=-v")
+_LEVEL = re.compile(r"-O[0-3]")
+_OF_NVCC_ALONE = ("--expt-relaxed-constexpr", "--expt-extended-lambda")
 _ARCH = re.compile(r"sm_(\d+)([af]?)")
 _LOG_PLACE = re.compile(r"^(?P<file>[^\s(]+)\((?P<line>\d+)\): (?:catastrophic )?error", re.M)
 _PTX_PLACE = re.compile(r"ptx input, line (\d+); (?:error|fatal)")
@@ -91,7 +93,8 @@ class NvrtcToolchain:
 
     def options(self, flags: Sequence[str] = ()) -> tuple[str, ...]:
         """All options; the user's come last, so they win."""
-        return (f"-arch={self.arch}", *_BASE_FLAGS, f"-I{CUDA_HEADERS}", *flags)
+        own = (f"-arch={self.arch}", *_BASE_FLAGS, f"-I{CUDA_HEADERS}")
+        return (*own, *from_nvcc(flags))
 
     def compile(
         self,
@@ -140,6 +143,13 @@ class NvrtcToolchain:
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def from_nvcc(flags: Sequence[str]) -> tuple[str, ...]:
+    """Flags as NVRTC spells them, where users write nvcc's: the assembler optimises, and what nvcc
+    has to be allowed in host functions is always allowed."""
+    spelled = (f"-Xptxas={flag}" if _LEVEL.fullmatch(flag) else flag for flag in flags)
+    return tuple(flag for flag in spelled if flag not in _OF_NVCC_ALONE)
 
 
 # -- what this NVRTC is ---------------------------------------------------------------------------

@@ -47,6 +47,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("infer_layouts", "tilelang.transform.infer_layouts:infer_layouts", _CPU),
     Pass("lower_tile_ops", "tilelang.transform.lower_tile_ops:lower_tile_ops", _CPU, "thread"),
     Pass("lower_threads", "tilelang.transform.lower_threads:lower_threads", _GPU, "thread"),
+    Pass("lower_allreduce", "tilelang.transform.thread_allreduce:lower_allreduce", _GPU, "thread"),
     Pass("rotate_products", "tilelang.transform.rotate_products:rotate_products", _GPU, "thread"),
     Pass("legalize_memory", "tilelang.transform.legalize_memory:legalize_memory", form="thread"),
     Pass(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilelang.engine.emulator import KernelCall, emulate
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 VECTOR_ADD = """#include "types.h"
 extern "C" __global__ void __launch_bounds__(64) add_kernel(const float *__restrict__ A,
@@ -118,8 +119,10 @@ extern "C" __global__ void __launch_bounds__(64) gemm_kernel(const tl_float16 *_
       alignas(16) tl_float16 a[8];
       alignas(16) tl_float16 b[8];
       // gemm.py:12: T.gemm(A_shared, B_shared, acc)
-      tl_ldmatrix_x4(a, &A_shared[before * 512 + (warp * 16 + lane % 16) * 16 + (lane / 16 ^ lane % 16 / 4 % 2) * 8]);
-      tl_ldmatrix_x4_trans(b, &B_shared[before * 256 + lane % 16 * 16 + (lane / 16 ^ lane % 16 / 4 % 2) * 8]);
+      tl_ldmatrix_x4(a, &A_shared[before * 512 + (warp * 16 + lane % 16) * 16 +
+                                  (lane / 16 ^ lane % 16 / 4 % 2) * 8]);
+      tl_ldmatrix_x4_trans(b, &B_shared[before * 256 + lane % 16 * 16 +
+                                        (lane / 16 ^ lane % 16 / 4 % 2) * 8]);
       tl_mma_m16n8k16_f32_f16(&acc[0], a, &b[0], &acc[0]);
       tl_mma_m16n8k16_f32_f16(&acc[4], a, &b[4], &acc[4]);
       tl_sync_threads();  // before the next copy
@@ -147,17 +150,15 @@ class Sample:
         """What came out and what should have."""
         arrays = self.inputs(np.random.default_rng(seed))
         wanted = self.expected(arrays)
-        emulate(
-            source or self.source, [self.call], arrays, uninitialised=self.outputs, seed=seed
-        )
+        emulate(source or self.source, [self.call], arrays, uninitialised=self.outputs, seed=seed)
         return {name: arrays[name] for name in wanted}, wanted
 
 
-def _floats(rng: np.random.Generator, *shape: int) -> NDArray[np.generic]:
+def _floats(rng: np.random.Generator, *shape: int) -> NDArray[Any]:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def _halves(rng: np.random.Generator, *shape: int) -> NDArray[np.generic]:
+def _halves(rng: np.random.Generator, *shape: int) -> NDArray[Any]:
     """Small integers: sums of products are exact."""
     return rng.integers(-4, 5, shape).astype(np.float16)
 
@@ -184,7 +185,7 @@ SAMPLES: dict[str, Sample] = {
             "A": r.integers(-99, 99, (5, 96)).astype(np.float32),
             "B": np.zeros(5, np.float32),
         },
-        lambda a: {"B": np.sum(a["A"], axis=1, dtype=np.float32)},
+        lambda a: {"B": np.asarray(np.sum(a["A"], axis=1), np.float32)},
         ("B",),
     ),
     "histogram": Sample(

@@ -42,7 +42,9 @@ FAULTS = {
         "transpose", "S[y * 16 + x] =", "S[y * 64 + x] =",
         ("out of bounds", "write of `R[", "transpose.py:9"),
     ),
-    "negative index": Fault("add", "A[i] + B[i];\n", "A[i - 1] + B[i];\n", ("out of bounds", "`A[-1]`", "add.py:7")),
+    "negative index": Fault(
+        "add", "A[i] + B[i];\n", "A[i - 1] + B[i];\n", ("out of bounds", "`A[-1]`", "add.py:7"),
+    ),
     "wrong swizzle of a read": Fault(
         "transpose", "= S[x * 16 + y]", "= S[256 + (x * 16 + y ^ 1)]",
         ("uninitialised", "read of `R[", "transpose.py:11"),
@@ -193,7 +195,7 @@ extern "C" __global__ void meet_kernel(float *a, float *b) {
         arrays = {"a": np.zeros(9, np.float32), "b": out}
         emulate(source, [call], arrays, uninitialised=("a",), seed=seed)
         assert out.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 0]
-        with pytest.raises(EmulatorError, match="race|uninitialised"):
+        with pytest.raises(EmulatorError, match=r"race|uninitialised"):
             emulate(source.replace("  tl_sync_grid();\n", ""), [call], arrays,
                     uninitialised=("a",), seed=seed)  # fmt: skip
 
@@ -218,7 +220,7 @@ extern "C" __global__ void own_kernel(const float *a, float *b, int *count) {
         emulate(source, [call], {"a": a, "b": b, "count": count}, seed=seed)
         assert b.tolist() == [a[32:].sum(), a[:32].sum()]
     assert count[0] == 10
-    with pytest.raises(EmulatorError, match="uninitialised|race"):
+    with pytest.raises(EmulatorError, match=r"uninitialised|race"):
         emulate(source.replace("__syncthreads();", ""), [call], {"a": a, "b": b, "count": count})
 
 

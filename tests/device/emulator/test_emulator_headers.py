@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -71,17 +72,20 @@ def test_every_function_is_defined_and_takes_as_many_arguments(header: str) -> N
 
 
 def _apply(
-    header: str, expression: str, kind: str, inputs: NDArray[np.generic], result: type
-) -> NDArray[np.generic]:
+    header: str, expression: str, kind: str, inputs: NDArray[Any], result: type
+) -> NDArray[Any]:
     """`expression` of x for each input, computed by one thread each."""
     source = (
         f'#include "{header}"\n'
-        f'extern "C" __global__ void map_kernel(const {kind} *X, {_C_NAMES[result]} *Y, int32_t n) {{\n'
+        f'extern "C" __global__ void map_kernel(const {kind} *X, {_C_NAMES[result]} *Y,\n'
+        "    int32_t n) {\n"
         "  const int32_t i = (int32_t)(blockIdx.x * 64 + threadIdx.x);\n"
         f"  if (i < n) {{\n    const {kind} x = X[i];\n    Y[i] = {expression};\n  }}\n}}\n"
     )
     out = np.zeros(len(inputs), result)
-    call = KernelCall("map_kernel", (-(-len(inputs) // 64),), (64,), ("X", "Y", np.int32(len(inputs))))
+    call = KernelCall(
+        "map_kernel", (-(-len(inputs) // 64),), (64,), ("X", "Y", np.int32(len(inputs)))
+    )
     emulate(source, [call], {"X": inputs, "Y": out}, checks=False)
     return out
 
@@ -94,7 +98,7 @@ FORMATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fn
            "float8_e5m2fnuz", "float8_e4m3b11fnuz", "float8_e3m4", "float8_e4m3")  # fmt: skip
 
 
-def _format(name: str) -> np.dtype[np.generic]:
+def _format(name: str) -> np.dtype[Any]:
     return np.dtype(np.float16 if name == "float16" else getattr(ml_dtypes, name))
 
 
@@ -116,7 +120,9 @@ def test_small_formats_round_as_numpy_does(name: str) -> None:
     x = x[np.abs(x) <= limit]
     result = np.uint16 if kind.itemsize == 2 else np.uint8
     found = _apply("types.h", f"tl_float32_to_{name}(x)", "float", x, result)
-    np.testing.assert_array_equal(found.view(kind).astype(np.float32), x.astype(kind).astype(np.float32))
+    np.testing.assert_array_equal(
+        found.view(kind).astype(np.float32), x.astype(kind).astype(np.float32)
+    )
 
 
 MATH = {
@@ -164,7 +170,9 @@ def test_bytes_and_bits_are_selected_as_the_instructions_do() -> None:
     found = _apply("packed.h", "tl_prmt(x, 0xdeadbeefu, 0x7215)", "uint32_t", x, np.uint32)
     wanted = both[:, [5, 1, 2, 7]].astype(np.uint8).copy().view(np.uint32).reshape(-1)
     np.testing.assert_array_equal(found, wanted)
-    found = _apply("packed.h", "tl_lop3<0xea>(x, 0x0f0f0f0fu, 0xdeadbeefu)", "uint32_t", x, np.uint32)
+    found = _apply(
+        "packed.h", "tl_lop3<0xea>(x, 0x0f0f0f0fu, 0xdeadbeefu)", "uint32_t", x, np.uint32
+    )
     np.testing.assert_array_equal(found, x & np.uint32(0x0F0F0F0F) | y)
     found = _apply("packed.h", "tl_float16_to_float32((uint16_t)tl_int4x8_to_float16x2(x, 2))",
                    "uint32_t", x, np.float32)  # fmt: skip

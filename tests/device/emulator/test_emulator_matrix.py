@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tilelang.engine.emulator import KernelCall, emulate
 from tilelang.engine.emulator_build import EMULATOR_HEADERS
 
-_TYPES: dict[str, np.dtype[np.generic]] = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "Float16": np.dtype(np.float16), "Bfloat16": np.dtype(ml_dtypes.bfloat16),
     "Tfloat32": np.dtype(np.float32), "Float32": np.dtype(np.float32),
     "Float64": np.dtype(np.float64), "Int8": np.dtype(np.int8), "Uint8": np.dtype(np.uint8),
@@ -31,12 +32,12 @@ def _forms() -> list[tuple[str, int, int, str, str, str]]:
     return forms
 
 
-def _values(rng: np.random.Generator, kind: np.dtype[np.generic], *shape: int) -> NDArray[np.generic]:
+def _values(rng: np.random.Generator, kind: np.dtype[Any], *shape: int) -> NDArray[Any]:
     low = 0 if kind == np.uint8 else -5
     return rng.integers(low, 6, shape).astype(kind)
 
 
-def _fragment(matrix: NDArray[np.generic], tall: bool) -> NDArray[np.generic]:
+def _fragment(matrix: NDArray[Any], tall: bool) -> NDArray[Any]:
     """[32 lanes, elements] of an operand [rows, K], as the head of `cuda/mma.h` places them."""
     rows, depth = matrix.shape
     per_word = max(4 // matrix.itemsize, 1)
@@ -64,19 +65,22 @@ def test_product(form: tuple[str, int, int, str, str, str]) -> None:
     c = _values(rng, _TYPES[c_kind], m, 8)
     rows, columns = _place(m)
     arrays = {
-        "A": _fragment(a, m == 16), "B": _fragment(b, False), "C": np.ascontiguousarray(c[rows, columns]),
+        "A": _fragment(a, m == 16), "B": _fragment(b, False),
+        "C": np.ascontiguousarray(c[rows, columns]),
     }  # fmt: skip
     arrays = {key: x.view(f"u{x.itemsize}") for key, x in arrays.items()}
     sizes = {key: x.nbytes // 32 for key, x in arrays.items()}
     load = "".join(
         f"  alignas(16) uint8_t {key.lower()}[{size}];\n"
-        f"  for (int32_t i = 0; i < {size}; ++i) {key.lower()}[i] = {key}[threadIdx.x * {size} + i];\n"
+        f"  for (int32_t i = 0; i < {size}; ++i)\n"
+        f"    {key.lower()}[i] = {key}[threadIdx.x * {size} + i];\n"
         for key, size in sizes.items()
     )
     source = (
-        '#include "mma.h"\nextern "C" __global__ void mma_kernel(const uint8_t *A, const uint8_t *B, '
-        f"uint8_t *C) {{\n{load}  tl_mma_{name}(c, a, b, c);\n"
-        f"  for (int32_t i = 0; i < {sizes['C']}; ++i) C[threadIdx.x * {sizes['C']} + i] = c[i];\n}}\n"
+        '#include "mma.h"\nextern "C" __global__ void mma_kernel(const uint8_t *A, '
+        f"const uint8_t *B, uint8_t *C) {{\n{load}  tl_mma_{name}(c, a, b, c);\n"
+        f"  for (int32_t i = 0; i < {sizes['C']}; ++i)\n"
+        f"    C[threadIdx.x * {sizes['C']} + i] = c[i];\n}}\n"
     )
     emulate(source, [KernelCall("mma_kernel", (1,), (32,), ("A", "B", "C"))], arrays, checks=False)
     wanted = c.astype(np.float64) + a.astype(np.float64) @ b.astype(np.float64).T

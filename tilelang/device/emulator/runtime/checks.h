@@ -127,7 +127,8 @@ inline bool is_static_data(u64 p) {
   return dladdr((void *)p, &info) && (u64)info.dli_fbase == library_base;
 }
 
-constexpr u8 kPattern = TL_EMU_PATTERN; /* what the compiler fills uninitialised locals with */
+/* What the compiler fills uninitialised locals with; Clang's floats have all bits set. */
+constexpr u8 kPattern = TL_EMU_PATTERN, kFloatPattern = TL_EMU_PATTERN == 0xaa ? 0xff : kPattern;
 
 inline void access_stack(Thread &t, u64 p, size_t bytes, int how, void *site) {
   u8 *marks = t.written + (p - (u64)t.stack);
@@ -135,8 +136,10 @@ inline void access_stack(Thread &t, u64 p, size_t bytes, int how, void *site) {
     memset(marks, 1, bytes);
     return;
   }
+  const u8 *values = (const u8 *)p;
+  if (values[0] != kPattern && values[0] != kFloatPattern) return;
   for (size_t i = 0; i < bytes; i++)
-    if (marks[i] || ((const u8 *)p)[i] != kPattern) return;
+    if (marks[i] || values[i] != values[0]) return;
   report_memory(STACK_UNINITIALISED, &t, site, nullptr, 0, bytes, false, nullptr, false);
   leave();
 }
