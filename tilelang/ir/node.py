@@ -26,6 +26,7 @@ class Node:
     """Base of everything that has fields and a place in the user's source."""
 
     fields: ClassVar[tuple[str, ...]] = ()  # declared fields in order, without `span`
+    parts: ClassVar[tuple[str, ...]] = ()  # those of them that may hold nodes or buffers
     span: Span | None = dataclasses.field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
@@ -33,6 +34,9 @@ class Node:
 
         return to_text(self)
 
+
+# Fields declared as one of these hold neither nodes nor buffers; walks pass them by.
+_PLAIN = frozenset(("str", "int", "float", "bool", "dtype", "LoopKind", "Access"))
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Node)
@@ -42,7 +46,9 @@ N = TypeVar("N", bound=Node)
 def node(cls: type[T]) -> type[T]:
     """Make `cls` a node. As slots rebuild the class, `super()` needs its arguments in methods."""
     made: Any = dataclasses.dataclass(eq=False, repr=False, slots=True)(cls)
-    made.fields = tuple(f.name for f in dataclasses.fields(made) if f.name != "span")
+    declared = [f for f in dataclasses.fields(made) if f.name != "span"]
+    made.fields = tuple(f.name for f in declared)
+    made.parts = tuple(f.name for f in declared if f.type not in _PLAIN)
     return made
 
 

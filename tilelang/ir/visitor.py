@@ -8,7 +8,7 @@ nodes: a mutator that replaces them overrides `map_buffer`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Var, as_expr, rebuild
@@ -20,8 +20,12 @@ N = TypeVar("N", bound=Node)
 
 def children(node: Node) -> Iterator[Node]:
     """Direct sub-nodes in field order (annotation values included where they are nodes)."""
-    for name in node.fields:
-        yield from nodes_in(getattr(node, name))
+    for name in node.parts:
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif isinstance(value, tuple):
+            yield from nodes_in(value)
 
 
 def nodes_in(value: Any) -> Iterator[Node]:
@@ -39,7 +43,21 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        stack.extend(reversed(list(children(current))))
+        for name in reversed(current.parts):
+            value = getattr(current, name)
+            if isinstance(value, Node):
+                stack.append(value)
+            elif isinstance(value, tuple):
+                _push(stack, value)
+
+
+def _push(stack: list[Node], values: tuple[Any, ...]) -> None:
+    """Put the nodes in `values` on the stack, the first on top."""
+    for value in reversed(values):
+        if isinstance(value, Node):
+            stack.append(value)
+        elif isinstance(value, tuple):
+            _push(stack, value)
 
 
 class Visitor:
@@ -63,17 +81,26 @@ class Mutator:
     A statement may become `None` (dropped) or a `Seq` (spliced) inside a `Seq`.
     """
 
+    _methods: ClassVar[dict[type, Callable[[Any, Any], Any] | None]] = {}  # node class -> method
+
+    def __init_subclass__(cls) -> None:
+        cls._methods = {}
+
     def mutate(self, node: Any) -> Any:
-        method = getattr(self, f"mutate_{type(node).__name__}", None)
-        return method(node) if method is not None else self.mutate_children(node)
+        kind = type(node)
+        try:
+            method = self._methods[kind]
+        except KeyError:
+            method = self._methods[kind] = getattr(type(self), f"mutate_{kind.__name__}", None)
+        return self.mutate_children(node) if method is None else method(self, node)
 
     def mutate_children(self, node: N) -> N:
         if isinstance(node, Seq):
             return self._mutate_seq(node)
         changes: dict[str, Any] = {}
-        for name in node.fields:
+        for name in node.parts:
             old = getattr(node, name)
-            new = self._mutate_value(old)
+            new = self.mutate(old) if isinstance(old, Expr) else self._mutate_value(old)
             if new is not old:
                 changes[name] = new
         if not changes:
@@ -93,8 +120,10 @@ class Mutator:
         if isinstance(value, Buffer):
             return self.map_buffer(value)
         if isinstance(value, tuple):
-            new = tuple(self._mutate_value(item) for item in value)
-            return value if all(a is b for a, b in zip(new, value)) else new
+            items = [self._mutate_value(item) for item in value]
+            for new, old in zip(items, value):
+                if new is not old:
+                    return tuple(items)
         return value
 
     def _mutate_seq(self, node: Seq) -> Any:

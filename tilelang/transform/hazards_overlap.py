@@ -121,7 +121,7 @@ class _Comparison:
         self.distances = distances
         self.shared: dict[Var, np.ndarray[Any, Any] | None] = {}  # None: not yet decided
         self.ranges: dict[Var, tuple[int, int] | None] = {}
-        self.exact = True
+        self.is_apart = False  # two constant indices differ
         same = a.buffer is b.buffer
         if not same and a.buffer.data in storage.layouts:
             raise _Undecided
@@ -214,24 +214,64 @@ class _Comparison:
 
     def _decide_shared(self) -> None:
         """Values to try for what both accesses have in common."""
-        exprs = [*self.a.starts, *self.b.starts, *self.a.guards, *self.b.guards]
         for var in self.shared:
-            bounds = self.ranges[var]
-            repeat = period(exprs, var)
-            if bounds is not None and (repeat is None or bounds[1] - bounds[0] <= repeat):
-                self.shared[var] = np.arange(*bounds, dtype=np.int64)
-            elif repeat is not None:
+            self.shared[var] = self._common_values(var)
+        for side in (self.a, self.b):
+            for var, values in side.private.items():
+                side.private[var] = self._distinct(var, values, (side,))
+        self._drop_unequal()
+
+    def _common_values(self, var: Var) -> np.ndarray[Any, Any]:
+        bounds = self.ranges[var]
+        if bounds is not None and bounds[1] - bounds[0] <= _LIMIT:
+            values = self._distinct(var, np.arange(*bounds, dtype=np.int64), (self.a, self.b))
+        else:
+            sides = (self.a, self.b)
+            repeat = period([e for s in sides for e in (*s.starts, *s.guards)], var)
+            if repeat is not None:
                 first = bounds[0] if bounds is not None else 0
-                last = first + repeat if bounds is None else min(first + repeat, bounds[1])
-                self.shared[var] = np.arange(first, last, dtype=np.int64)
+                values = np.arange(first, first + repeat, dtype=np.int64)
             elif self._cancels(var):
-                self.shared[var] = np.zeros(1, np.int64)
+                return np.zeros(1, np.int64)
             else:
                 raise _Undecided
-            values = self.shared[var]
-            assert values is not None, "decided just now"
-            if values.size > 64 and self._cancels(var):
-                self.shared[var] = values[:1]
+        return values[:1] if values.size > 64 and self._cancels(var) else values
+
+    def _distinct(
+        self, var: Var, values: np.ndarray[Any, Any], sides: Sequence[_Side]
+    ) -> np.ndarray[Any, Any]:
+        """Of `values`, those that conditions on `var` alone allow, one of each that do the same."""
+        exprs: list[Expr] = []
+        for side in sides:
+            exprs += side.starts
+            for guard in side.guards:
+                if any(v is not var for v in used_vars(guard)):
+                    exprs.append(guard)
+                elif values.size:
+                    holds = evaluate(guard, {var: values - side.shifts.get(var, 0)})
+                    values = values[np.broadcast_to(holds, values.shape).astype(bool)]
+        repeat = period(exprs, var)
+        if repeat is None or values.size <= repeat:
+            return values
+        return values[np.unique(values % repeat, return_index=True)[1]]
+
+    def _drop_unequal(self) -> None:
+        """Leave out values of a common variable where one index alone tells the places apart.
+
+        Mostly the slots of a pipeline: `k % 4` and `(k + 3) % 4` never meet.
+        """
+        for x, y in zip(self.a.starts[:-1], self.b.starts[:-1]):
+            names = list(dict.fromkeys((*used_vars(x), *used_vars(y))))
+            if len(names) > 1 or any(v not in self.shared for v in names):
+                continue
+            here: dict[Var, Any] = {v: self.shared[v] for v in names}
+            left = evaluate(x, {v: t - self.a.shifts.get(v, 0) for v, t in here.items()})
+            right = evaluate(y, {v: t - self.b.shifts.get(v, 0) for v, t in here.items()})
+            if not names:
+                self.is_apart = self.is_apart or bool(left != right)
+            for var in names:
+                same = np.broadcast_to(np.equal(left, right), here[var].shape)
+                self.shared[var] = here[var][same]
 
     def _cancels(self, var: Var) -> bool:
         """Whether `var` moves both accesses by the same amount, and no condition looks at it."""
@@ -248,8 +288,8 @@ class _Comparison:
     # -- the tables ------------------------------------------------------------------------------
 
     def result(self, per_warp: bool, any_thread: bool) -> Overlap:
-        if any(v is not None and v.size == 0 for v in self.shared.values()):
-            return Overlap.NONE  # the loop is shorter than the distance
+        if self.is_apart or any(v is not None and v.size == 0 for v in self.shared.values()):
+            return Overlap.NONE  # also where the loop is shorter than the distance
         first, second = self._points(self.a), self._points(self.b)
         if not first.keys or not second.keys:
             return Overlap.NONE
@@ -259,15 +299,13 @@ class _Comparison:
         else:
             width_a, width_b = self.a.widths, self.b.widths
         first, second = first.expanded(width_a), second.expanded(width_b)
-        places = _numbered(first.keys, second.keys)
-        a = _owners(places[0], first.threads, per_warp)
-        b = _owners(places[1], second.threads, per_warp)
-        common, i, j = np.intersect1d(a.places, b.places, return_indices=True)
-        if common.size == 0:
+        low, high = _places(first.keys, second.keys)
+        owners = [p.threads // WARP if per_warp else p.threads for p in (first, second)]
+        is_met, is_own = _meetings(low, high, *owners)
+        if not is_met:
             return Overlap.NONE
-        one = (a.low[i] == a.high[i]) & (b.low[j] == b.high[j]) & (a.low[i] == b.low[j])
         collective = self.a.access.is_collective or self.b.access.is_collective
-        if not any_thread and not (collective and not per_warp) and bool(one.all()):
+        if not any_thread and not (collective and not per_warp) and is_own:
             return Overlap.NONE
         return Overlap.CERTAIN if self.a.exact and self.b.exact else Overlap.POSSIBLE
 
@@ -324,33 +362,41 @@ class _Points:
         return _Points(keys, np.repeat(self.threads, width))
 
 
-@dataclass(slots=True)
-class _Owners:
-    places: np.ndarray[Any, Any]  # each once, ascending
-    low: np.ndarray[Any, Any]  # the first and the last thread that touches it
-    high: np.ndarray[Any, Any]
+def _meetings(
+    first: np.ndarray[Any, Any], second: np.ndarray[Any, Any],
+    first_owners: np.ndarray[Any, Any], second_owners: np.ndarray[Any, Any],
+) -> tuple[bool, bool]:  # fmt: skip
+    """Whether two lists of places (small numbers) have one in common; whether each of those is
+    touched by one owner only, the same in both."""
+    count = max(int(first.max()), int(second.max())) + 1
+    owner = np.full(count, -1, np.int64)
+    owner[first] = first_owners  # one of them, where there are several
+    found = owner[second]
+    met = found >= 0
+    if not bool(met.any()):
+        return False, True
+    if bool((found != second_owners)[met].any()):
+        return True, False
+    taken = np.zeros(count, bool)
+    taken[second] = True
+    return True, not bool((owner[first] != first_owners)[taken[first]].any())
 
 
-def _owners(places: np.ndarray[Any, Any], threads: np.ndarray[Any, Any], per_warp: bool) -> _Owners:
-    owner = threads // WARP if per_warp else threads
-    order = np.argsort(places, kind="stable")
-    found, starts = np.unique(places[order], return_index=True)
-    sorted_owner = owner[order]
-    low = np.minimum.reduceat(sorted_owner, starts)
-    high = np.maximum.reduceat(sorted_owner, starts)
-    return _Owners(found, low, high)
-
-
-def _numbered(
+def _places(
     first: list[np.ndarray[Any, Any]], second: list[np.ndarray[Any, Any]]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """One number per distinct row of columns, the same on both sides."""
+    """One number per distinct row of columns, the same on both sides, none of them large."""
     a, b = np.zeros(len(first[0]), np.int64), np.zeros(len(second[0]), np.int64)
+    range_of_all = 1
     for x, y in zip(first, second):
         low = min(int(x.min()), int(y.min()))
         extent = max(int(x.max()), int(y.max())) - low + 1
         a, b = a * extent + (x - low), b * extent + (y - low)
-    return a, b
+        range_of_all *= extent
+    if range_of_all <= _LIMIT:
+        return a, b
+    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
+    return numbers[: len(a)], numbers[len(a) :]
 
 
 def _spread(values: Any, shape: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -20,20 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from tilelang.ir.annotation import IN_RANGE, PRODUCT_HEAD, PRODUCT_LAST
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import (
-    BufferLoad,
-    Call,
-    Expr,
-    Var,
-    as_expr,
-    cast,
-    const_value,
-    is_const,
-)
+from tilelang.ir.expr import BufferLoad, Call, Expr, Var, is_const
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import Node, replace
 from tilelang.ir.ops import is_pure
@@ -179,107 +169,12 @@ def rotated(loop: For, parts: Parts) -> Stmt:
     following = substitute(_renamed(seq(head)), {loop.var: loop.var + 1})
     end = loop.start + loop.extent
     ahead = If(loop.var + 1 < end, following, span=parts.head.span)
-    body = [*interleaved(parts.before, parts.after), *parts.waits, ahead, parts.last]
+    body = [*parts.before, *parts.after, *parts.waits, ahead, parts.last]
     runs = loop.extent > 0
     if not is_const(runs, 1):
         first = If(runs, first, span=loop.span)
     made = replace(loop, body=Attr(IN_RANGE, True, seq(body)))
     return seq([*parts.arrays, Attr(IN_RANGE, True, first), made])
-
-
-def interleaved(before: Sequence[Stmt], after: Sequence[Stmt]) -> list[Stmt]:
-    """`before` and `after` with the copies of `before` spread over the products of `after`.
-
-    Copies that are issued in one burst keep the loads of operand words waiting behind them.
-    """
-    first = next((i for i, s in enumerate(before) if _copies(s)), len(before))
-    copies = [s for s in before[first:] if _copies(s)]
-    commits = [s for s in before[first:] if _is_commit(s)]
-    others = [s for s in before[first:] if s not in copies and s not in commits]
-    steps = [step for s in copies for step in _steps(s, None, ())]
-    products = [i for i, s in enumerate(after) if _multiplies(s)]
-    if not steps or not products:
-        return [*before, *after]
-    share = -(-len(steps) // len(products))
-    made: list[Stmt] = [*before[:first], *others]
-    for number, stmt in enumerate(after):
-        if number in products:
-            made += _joined(steps[:share])
-            steps = steps[share:]
-            if not steps:
-                made += commits
-                commits = []
-        made.append(stmt)
-    return made
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One iteration of a copying loop: `stmt` itself, or number `number` of the loop `stmt`."""
-
-    guard: If | None
-    binds: tuple[Bind, ...]
-    stmt: Stmt
-    number: int | None = None
-
-
-def _steps(stmt: Stmt, guard: If | None, binds: tuple[Bind, ...]) -> list[_Step]:
-    """A copying statement, cut as finely as it can be."""
-    if isinstance(stmt, Attr):
-        return _steps(stmt.body, guard, binds)
-    if isinstance(stmt, Seq):
-        own = (*binds, *(s for s in stmt.stmts if isinstance(s, Bind)))
-        rest = (s for s in stmt.stmts if not isinstance(s, Bind))
-        return [step for s in rest for step in _steps(s, guard, own)]
-    if isinstance(stmt, If) and stmt.else_body is None and guard is None and not binds:
-        return _steps(stmt.then_body, stmt, ())
-    if isinstance(stmt, For) and stmt.kind is LoopKind.UNROLLED:
-        count = const_value(stmt.extent)
-        if isinstance(count, int):
-            return [_Step(guard, binds, stmt, i) for i in range(count)]
-    return [_Step(guard, binds, stmt)]
-
-
-def _joined(steps: Sequence[_Step]) -> list[Stmt]:
-    """The steps as statements: one loop for neighbours of a loop, one `If` for one condition."""
-    made: list[Stmt] = []
-    for guard, group in groupby(steps, key=lambda step: step.guard):
-        binds: dict[Bind, None] = {}
-        body: list[Stmt] = []
-        for stmt, same in groupby(group, key=lambda step: step.stmt):
-            members = list(same)
-            binds.update(dict.fromkeys(members[0].binds))
-            body.append(_run(stmt, members))
-        whole = _renamed(seq([*binds, *body]))
-        made.append(whole if guard is None else replace(guard, then_body=whole))
-    return made
-
-
-def _run(stmt: Stmt, members: Sequence[_Step]) -> Stmt:
-    number = members[0].number
-    if number is None:
-        return stmt
-    assert isinstance(stmt, For), "only loops are cut into numbered steps"
-    kind = stmt.var.dtype
-    start, extent = cast(stmt.start + number, kind), cast(as_expr(len(members)), kind)
-    return replace(stmt, start=start, extent=extent)
-
-
-def _copies(stmt: Stmt) -> bool:
-    """Whether a statement does nothing but copy asynchronously."""
-    calls = [n.value for n in walk(stmt) if isinstance(n, Evaluate)]
-    names = [c.op for c in calls if isinstance(c, Call)]
-    is_copying = bool(names) and all(name.startswith("tl_cp_async_c") for name in names)
-    return is_copying and not any(isinstance(n, BufferStore) for n in walk(stmt))
-
-
-def _is_commit(stmt: Stmt) -> bool:
-    call = stmt.value if isinstance(stmt, Evaluate) else None
-    return isinstance(call, Call) and call.op == "ptx_commit_group"
-
-
-def _multiplies(stmt: Stmt) -> bool:
-    return any(isinstance(n, Call) and n.op.startswith("tl_mma_") for n in walk(stmt))
 
 
 def _with_binds(before: Sequence[Stmt], head: Stmt) -> list[Stmt]:
