@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Holding:
         for replica in range(fragment.num_replicas - 1, -1, -1):
             self.elements[owners[:, replica], places] = numbers
         self.is_first[owners[:, 0], places] = True
+        self._forms: dict[tuple[object, ...], tuple[Form, ...]] = {}  # of `_fitted_element`
 
     @property
     def registers(self) -> int:
@@ -64,6 +66,11 @@ class Holding:
     def is_held(self) -> Mask:
         """`[threads, registers]`: whether the register holds an element."""
         return self.elements >= 0
+
+    @cached_property
+    def is_full(self) -> bool:
+        """Whether every register of every thread holds an element."""
+        return bool(self.is_held.all())
 
     @cached_property
     def has_replicas(self) -> bool:
@@ -102,7 +109,7 @@ class Holding:
         blocked = self.fragment
         if not isinstance(blocked, BlockedFragment):
             return self._fitted_element(vector, thread, step, lane)
-        if self.is_held.all():
+        if self.is_full:
             with contextlib.suppress(LayoutError):  # digits are simpler than divisions
                 return self._fitted_element(vector, thread, step, lane)
         return blocked.element(thread, *_in_groups(blocked, vector, step, lane))
@@ -110,13 +117,17 @@ class Holding:
     def _fitted_element(self, vector: int, thread: Expr, step: Expr, lane: Expr) -> list[Expr]:
         import numpy as np
 
-        elements, _ = self._dense()
-        axes = np.unravel_index(elements, self.fragment.shape)
-        return [self._fitted(axis, vector, thread, step, lane) for axis in axes]
+        values = (thread, step, lane)
+        key = (vector, *(v.dtype for v in values))
+        if key not in self._forms:
+            elements, _ = self._dense()
+            axes = np.unravel_index(elements.reshape(len(elements), -1, vector), self.fragment.shape)
+            self._forms[key] = tuple(fitted_form(a, values, self.fragment) for a in axes)
+        return [form.at(values) for form in self._forms[key]]
 
     def active(self, vector: int, thread: Expr, step: Expr, lane: Expr) -> Expr | None:
         """Condition: that register holds an element; `None`: all registers do."""
-        if self.is_held.all():
+        if self.is_full:
             return None
         blocked = self.fragment
         if isinstance(blocked, BlockedFragment):
@@ -143,9 +154,8 @@ class Holding:
         return part, used
 
     def _fitted(self, table: Table, vector: int, thread: Expr, step: Expr, lane: Expr) -> Expr:
-        return fitted(
-            table.reshape(table.shape[0], -1, vector), (thread, step, lane), str(self.fragment)
-        )
+        table = table.reshape(table.shape[0], -1, vector)
+        return fitted(table, (thread, step, lane), self.fragment)
 
 
 def _in_groups(blocked: BlockedFragment, vector: int, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
@@ -162,11 +172,23 @@ def holding_of(fragment: Fragment, threads: int) -> Holding:
     return Holding(fragment, threads)
 
 
-def fitted(table: Table, values: Sequence[Expr], what: str) -> Expr:
-    """`table[values]` as an expression.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A table as an expression of variables that stand for its indices."""
+
+    value: Expr
+    names: tuple[Var, ...]
+
+    def at(self, values: Sequence[Expr]) -> Expr:
+        """The element at the indices `values`."""
+        return substitute(self.value, dict(zip(self.names, values)))
+
+
+def fitted_form(table: Table, values: Sequence[Expr], what: object) -> Form:
+    """`table` as an expression of indices with the dtypes of `values`.
 
     Raises:
-        LayoutError: when the table has no closed form.
+        LayoutError: when the table has no closed form; it names `what`.
     """
     from tilelang.layout.fit import fit
 
@@ -174,7 +196,15 @@ def fitted(table: Table, values: Sequence[Expr], what: str) -> Expr:
     found = fit(table, names)
     if found is None:
         raise LayoutError(f"{what}: its inverse is not made of digits, strides and XOR")
-    return substitute(found, dict(zip(names, values)))
+    return Form(found, names)
+
+
+def fitted(table: Table, values: Sequence[Expr], what: object) -> Expr:
+    """`table[values]` as an expression.
+
+    Raises: as `fitted_form`.
+    """
+    return fitted_form(table, values, what).at(values)
 
 
 def fragment_of_tables(shape: Sequence[int], threads: Table, registers: Table) -> Fragment | None:

@@ -8,7 +8,6 @@ write is in flight until a wait, and seen by other threads after a barrier behin
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -243,7 +242,7 @@ class Flow:
             return pending
         path = self.program.places[id(stmt)].path
         here = tuple((id(s), 0) for s in path if id(s) in self.open_loops)
-        return dataclasses.replace(pending, phase="done", newer=0, origin=path, since=here)
+        return pending._replace(phase="done", newer=0, origin=path, since=here)
 
     def _added(self, spot: Spot, state: State) -> State:
         """The effect of the barrier that is thought of at `spot`, if there is one."""

@@ -7,10 +7,8 @@ does nothing to it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tilelang.ir.stmt import Stmt
 from tilelang.transform.hazards import Access
@@ -22,8 +20,7 @@ _MAX_GROUPS = 16  # groups of copies that are counted
 Phase = Literal["done", "issued", "committed"]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """An access that is not ordered with those of other threads yet."""
 
     access: Access
@@ -72,7 +69,7 @@ def joined(*states: State | None, around: Stmt | None = None) -> State | None:
         name = (id(p.access), p.distances)
         is_inside = around is None or any(s is around for s in p.access.place.path)
         if p.sure and (name in unsure or (ways[name] < len(there) and not is_inside)):
-            p = dataclasses.replace(p, sure=False)
+            p = p._replace(sure=False)
         return vague(p) if len(forms[name]) > 1 and p.phase != "done" else p
 
     made: State = {}
@@ -84,51 +81,55 @@ def joined(*states: State | None, around: Stmt | None = None) -> State | None:
 def mapped(state: State, change: Callable[[Pending], Pending]) -> State:
     """`change` of everything that is pending."""
     made: State = {}
-    for pending in state.values():
+    for key, pending in state.items():
         new = change(pending)
-        made[new.key] = new
+        made[key if new is pending else new.key] = new
     return made
 
 
 def vague(pending: Pending) -> Pending:
     """How many groups of copies are newer is not known any more."""
-    return dataclasses.replace(pending, certain=False) if pending.certain else pending
+    return pending._replace(certain=False) if pending.certain else pending
 
 
 def unsure(pending: Pending) -> Pending:
     """It may have been ordered on some way."""
-    return dataclasses.replace(pending, sure=False) if pending.sure else pending
+    return pending._replace(sure=False) if pending.sure else pending
 
 
 def in_warp(pending: Pending) -> Pending:
     """After a barrier of the warp."""
-    return dataclasses.replace(pending, per_warp=True)
+    return pending if pending.per_warp else pending._replace(per_warp=True)
 
 
 def commit(pending: Pending) -> Pending:
     """A group of copies ends here."""
     if pending.phase == "issued":
-        return dataclasses.replace(pending, phase="committed", newer=0)
+        return pending._replace(phase="committed", newer=0)
     if pending.phase == "committed":
-        return dataclasses.replace(pending, newer=min(pending.newer + 1, _MAX_GROUPS))
+        return pending._replace(newer=min(pending.newer + 1, _MAX_GROUPS))
     return pending
 
 
 def _later(distances: tuple[tuple[int, int], ...], loop: int) -> tuple[tuple[int, int], ...]:
     return tuple(
-        (key, (MANY if d in (MANY, MAX_DISTANCE) else d + 1) if key == loop else d)
-        for key, d in distances
+        [
+            (key, (MANY if d in (MANY, MAX_DISTANCE) else d + 1) if key == loop else d)
+            for key, d in distances
+        ]
     )
 
 
 def one_later(pending: Pending, loop: int) -> Pending:
     """In the next iteration."""
-    distances, since = _later(pending.distances, loop), _later(pending.since, loop)
-    return dataclasses.replace(pending, distances=distances, since=since)
+    distances = since = _later(pending.distances, loop)
+    if pending.since != pending.distances:
+        since = _later(pending.since, loop)
+    return pending._replace(distances=distances, since=since)
 
 
 def closed(pending: Pending, loop: int) -> Pending:
     """After the loop: it may have been any of its iterations."""
     distances = tuple((k, d) for k, d in pending.distances if k != loop)
     since = tuple((k, d) for k, d in pending.since if k != loop)
-    return dataclasses.replace(pending, distances=distances, since=since)
+    return pending._replace(distances=distances, since=since)

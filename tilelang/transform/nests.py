@@ -256,18 +256,17 @@ class Partition:
     def condition(self, vector: int, thread: Expr, step: Expr, lane: Expr) -> Expr | None:
         """When there is such an iteration; `None`: always."""
         made = self.holding.active(vector, thread, step, lane)
-        element = self.holding.element(vector, thread, step, lane)
-        values = self.values(vector, thread, step, lane)
         for axis, use in enumerate(self.uses):
             size = self.leader.shape[axis]
             if use.loop is None:
                 if size > 1:
+                    element = self.holding.element(vector, thread, step, lane)
                     made = both(made, equal(element[axis], use.rest))
                 continue
             loop = self.nest.loops[use.loop]
             if self._runs_over(use, loop, size):
                 continue
-            value = values[loop.var]
+            value = self.values(vector, thread, step, lane)[loop.var]
             made = both(both(made, value >= loop.start), value < loop.start + loop.extent)
         return made
 

@@ -9,8 +9,8 @@ instructions of the iteration are under way:
         head(k); tail(k); last(k)          -->      copies(k + 2); tail(k)
                                                     wait(k + 1); head(k + 1); last(k)
 
-`head` are the first loads of the first product of the body, `last` the last instructions of its
-last product; instructions mark both (`PRODUCT_HEAD`, `PRODUCT_LAST`). As many copy groups are
+`head` are the first loads of the only product of the body, `last` its last instructions; the
+instruction marks both (`PRODUCT_HEAD`, `PRODUCT_LAST`). As many copy groups are
 committed before `wait(k + 1)` at its new place as were at its old one, so its count stays. Nothing
 after `wait` reads shared memory in this iteration, so the barrier that `insert_barriers` puts there
 also frees the slot that the next copies overwrite.
@@ -88,8 +88,8 @@ def find_parts(loop: For) -> Parts | None:
     """The parts of a body that can be rotated; `None` where it cannot."""
     stmts = _opened(loop.body)
     heads = [s for s in stmts if isinstance(s, Attr) and s.key == PRODUCT_HEAD]
-    if not heads or not isinstance(stmts[-1], Attr) or stmts[-1].key != PRODUCT_LAST:
-        return None
+    if len(heads) != 1 or not isinstance(stmts[-1], Attr) or stmts[-1].key != PRODUCT_LAST:
+        return None  # with a second product, the words in flight cost more registers than they win
     head, last = heads[0], stmts[-1]
     at = stmts.index(head)
     count = next((i for i, s in enumerate(stmts) if not _is_wait(s)), 0)
