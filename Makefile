@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: quickstart test test-gpu lint types bench-cpu wheel clean
+.PHONY: bench-gpu quickstart test test-gpu lint types bench-cpu wheel clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	$(BIN)/basedpyright
+
+bench-gpu:  ## side by side with cuBLAS and FlashAttention-2 on an NVIDIA GPU; writes bench/results
+	$(GPU_PYTHON) bench/gpu.py
 
 bench-cpu: $(VENV)/.base  ## side by side with PyTorch on two threads; writes bench/results/cpu.json
 	$(BIN)/python bench/cpu.py

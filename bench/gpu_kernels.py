@@ -9,9 +9,7 @@ LOG2_E = 1.44269504
 @tilelang.jit(target="cuda")
 def gemm(M, N, K, block_M, block_N, block_K, stages, threads, dtype, panel=0):
     @T.prim_func
-    def kernel(
-        A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), dtype)
-    ):
+    def kernel(A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), C: T.Tensor((M, N), dtype)):
         grid = (T.ceildiv(N, block_N), T.ceildiv(M, block_M))
         with T.Kernel(*grid, threads=threads) as (bx, by):
             A_shared = T.alloc_shared((block_M, block_K), dtype)
@@ -68,7 +66,9 @@ def attention(batch, heads, seq_len, dim, causal, block_M, block_N, stages, thre
                         scores[i, j] = T.if_then_else(visible, 0, -T.infinity("float32"))
                 else:
                     T.clear(scores)
-                T.gemm(Q_shared, K_shared, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow)
+                T.gemm(
+                    Q_shared, K_shared, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow
+                )
                 T.copy(row_max, row_max_old)
                 T.reduce_max(scores, row_max, dim=1, clear=False)
                 for i in T.Parallel(block_M):

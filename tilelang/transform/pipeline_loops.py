@@ -123,7 +123,10 @@ class _Rewrite(Mutator):
 
     def mutate_Allocate(self, node: Allocate) -> Stmt:
         version = self.versions.get(node.buffer)
-        return node if version is None else seq([node, replace(node, buffer=version)])
+        if version is None:
+            return node
+        annotations = (*node.annotations, (keys.VERSIONS, version.shape[0]))
+        return seq([node, replace(node, buffer=version, annotations=annotations)])
 
     def mutate_Attr(self, node: Attr) -> Any:
         node = self.mutate_children(node)

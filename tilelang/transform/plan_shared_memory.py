@@ -3,8 +3,9 @@
 In: thread IR with logical indices; shared `Allocate`s may carry a physical layout. Out: each shared
 `Allocate` has `arena_offset`, each `Launch` `arena_bytes`, and workspaces in global memory stand
 before the launch that allocated them. Buffers that are not needed at the same time share bytes;
-`insert_barriers`, which runs next, puts a barrier where the bytes change hands. Where only some
-threads run, no barrier can stand, so what is used there keeps its own bytes.
+`insert_barriers`, which runs next, puts a barrier where the bytes change hands; for a few small
+buffers that is not worth it. Where only some threads run, no barrier can stand, so what is used
+there keeps its own bytes.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ from tilelang.transform.varying import Varying, find_varying
 ALIGNMENT = 128  # bytes; all banks once
 SWIZZLED_ALIGNMENT = 1024  # bytes after which the widest swizzle repeats
 MAX_THREADS = 1024  # of a block
+# Sharing costs a barrier. Buffers below SMALL_BYTES have their own bytes while the arena stays
+# within ROOMY_BYTES, with which a multiprocessor (100 to 228 KiB) still holds several blocks.
+SMALL_BYTES = 4096
+ROOMY_BYTES = 16384
 
 
 def plan_shared_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
@@ -119,8 +124,17 @@ def plan_shared(launch: Launch, reuse: bool = True) -> tuple[MemoryPlan, list[Al
         size = buffer_bytes(buffer, layout)
         planned.append(PlannedBuffer(buffer, size, *when, alignment=alignment))
         allocations.append(storage.allocate)
-    plan = dataclasses.replace(place_in_arena(planned), owner="block")
+    plan = dataclasses.replace(_placed(planned, liveness.position), owner="block")
     return plan, allocations
+
+
+def _placed(planned: list[PlannedBuffer], end: int) -> MemoryPlan:
+    """Offsets; small buffers, needed from 0 to `end` as it were, share bytes only for want."""
+    apart = [
+        dataclasses.replace(p, first=0, last=end) if p.bytes < SMALL_BYTES else p for p in planned
+    ]
+    roomy = place_in_arena(apart)
+    return roomy if roomy.arena_bytes <= ROOMY_BYTES else place_in_arena(planned)
 
 
 def _layout(allocate: Allocate) -> Layout | None:
