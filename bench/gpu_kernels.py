@@ -217,35 +217,53 @@ def column_sum(M, N, block_M, block_N, threads, dtype):
 
 
 @tilelang.jit(target="cuda")
-def gemv_w4a16(N, K, block_N, block_K, threads, dtype):
-    """`y = W x`, W of N by K unsigned 4-bit numbers (two to a byte), zero point 8, no scales."""
-    reduce_threads = threads // block_N
-    vector = 8  # packed bytes of one load: 16 weights
+def gemv_w4a16(N, K, rows, warps, dtype):
+    """`y = W x`, W of N by K unsigned 4-bit numbers (eight to a word), zero point 8, no scales.
+
+    A warp computes `rows` rows, each lane 32 weights of a row at a time. Four bits at place b of a
+    float's mantissa are `1 + q * 2**(b - 23)`, so with x scaled by `2**(23 - b)` a weight costs a
+    mask and a multiply-add; what the ones contribute is the same for all rows.
+    """
+    steps = K // 1024  # a warp's lanes take 32 weights each
+    # weight p of a word: in the word shifted by 12 to the left, as it is, or to the right; its bit
+    places = ((0, 12), (0, 16), (1, 8), (1, 12), (1, 16), (2, 8), (2, 12), (2, 16))
 
     @T.prim_func
     def kernel(
-        W: T.Tensor((N, K // 2), "uint8"), X: T.Tensor((K,), dtype), Y: T.Tensor((N,), dtype)
+        W: T.Tensor((N, K // 8), "uint32"), X: T.Tensor((K,), dtype), Y: T.Tensor((N,), dtype)
     ):
-        with T.Kernel(T.ceildiv(N, block_N), threads=(reduce_threads, block_N)) as bx:
-            kr = T.get_thread_binding(0)
-            row = T.get_thread_binding(1)
-            packed = T.alloc_local((vector,), "uint8")
-            x = T.alloc_local((2 * vector,), dtype)
-            acc = T.alloc_local((1,), "float32")
+        with T.Kernel(T.ceildiv(N, rows * warps), threads=(32, warps)) as bx:
+            lane = T.get_thread_binding(0)
+            warp = T.get_thread_binding(1)
+            first = (bx * warps + warp) * rows
+            words = T.alloc_local((3, rows, 4), "uint32")
+            x = T.alloc_local((32,), dtype)
+            acc = T.alloc_local((rows,), "float32")
+            offset = T.alloc_local((1,), "float32")
             T.clear(acc)
-            for k in T.serial(T.ceildiv(K, reduce_threads * vector * 2)):
-                at = (k * reduce_threads + kr) * vector
-                for v in T.vectorized(vector):
-                    packed[v] = W[bx * block_N + row, at + v]
-                for v in T.vectorized(2 * vector):
-                    x[v] = X[at * 2 + v]
-                for v in T.unroll(vector):
-                    low = T.cast(packed[v] & 15, "float32") - 8
-                    high = T.cast(packed[v] >> 4, "float32") - 8
-                    acc[0] += low * T.cast(x[2 * v], "float32")
-                    acc[0] += high * T.cast(x[2 * v + 1], "float32")
-            total = T.warp_reduce_sum(acc[0])
-            if kr == 0:
-                Y[bx * block_N + row] = total
+            T.clear(offset)
+            for k in T.serial(steps):
+                for r in T.unroll(rows):
+                    for v in T.vectorized(4):
+                        words[1, r, v] = W[first + r, (k * 32 + lane) * 4 + v]
+                for v in T.vectorized(32):
+                    x[v] = X[(k * 32 + lane) * 32 + v]
+                for r in T.unroll(rows):
+                    for w in T.unroll(4):
+                        words[0, r, w] = words[1, r, w] << 12
+                        words[2, r, w] = words[1, r, w] >> 12
+                for w in T.unroll(4):
+                    for p, (shifted, bit) in enumerate(places):
+                        value = T.cast(x[w * 8 + p], "float32")
+                        scaled = value * float(1 << (23 - bit))
+                        offset[0] += scaled + value * 8
+                        for r in T.unroll(rows):
+                            bits = (words[shifted, r, w] & (15 << bit)) | 0x3F800000
+                            acc[r] += T.reinterpret(bits, "float32") * scaled
+            ones = T.warp_reduce_sum(offset[0])
+            for r in T.unroll(rows):
+                total = T.warp_reduce_sum(acc[r])
+                if lane == 0:
+                    Y[first + r] = total - ones
 
     return kernel

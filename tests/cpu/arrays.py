@@ -6,6 +6,7 @@ that compiles and runs, and a comparison whose limit follows from type and lengt
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def storage(dtype: str) -> np.dtype:
 
 def run(kernel: Any, *arguments: Any, **options: Any) -> Any:
     """Compile `kernel` for the CPU and call it."""
-    return tilelang.compile(kernel, target="c", **options)(*arguments)
+    return tilelang.compile(kernel, target=os.environ.get("KT", "c"), **options)(*arguments)
 
 
 def random(shape: Any, dtype: str = "float32", seed: int = 0, high: int = 5) -> np.ndarray:

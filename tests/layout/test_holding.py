@@ -75,3 +75,15 @@ def test_fragment_of_tables_gives_the_tables_back():
         assert made is not None and made.is_equal(fragment)
     rng = np.random.default_rng(0)
     assert fragment_of_tables((37,), rng.permutation(37)[:, None], np.zeros(37, int)) is None
+
+
+def test_a_large_block_one_register_at_a_time():
+    fragment = Fragment([128, 128], lambda i, j: (i, j))
+    held = Holding(fragment, 128)
+    t, s = np.indices((128, 128))
+    for axis, index in enumerate(held.element(1, THREAD, STEP, LANE)):
+        got = np.broadcast_to(evaluate(index, {THREAD: t, STEP: s, LANE: 0}), t.shape)
+        np.testing.assert_array_equal(got, (t, s)[axis])
+    with_two = held.element(2, THREAD, STEP, LANE)  # not the forms found before
+    at = {THREAD: 3, STEP: 5, LANE: 1}
+    assert [int(evaluate(index, at)) for index in with_two] == [3, 11]

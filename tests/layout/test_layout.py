@@ -22,6 +22,7 @@ LAYOUTS = {
     "row_major": Layout([6, 10], lambda i, j: i * 10 + j),
     "column_major": Layout([6, 10], lambda i, j: j * 6 + i),
     "tiled": Layout([6, 10], lambda i, j: [i // 3, j // 5, i % 3, j % 5]),
+    "large_with_a_last_axis_of_one": Layout([128, 130], lambda i, j: [i * 130 + j, 0]),
     "permuted": Layout([4, 3, 5], lambda i, j, k: [k, i, j]),
     "full": make_full_bank_swizzled_layout(16, 128, 16),
     "half": make_half_bank_swizzled_layout(16, 32, 16),

@@ -203,12 +203,11 @@ def test_global_memory_that_is_read_back() -> None:
 def test_memory_of_another_buffer_is_handed_over() -> None:
     from tilelang.transform.plan_shared_memory import plan_shared_memory
 
-    other = shared("Other", 64)
-    func = kernel(
-        Allocate(S), Allocate(other), put(S, TX), get(S, TX), put(other, TX), get(other, TX)
-    )
+    first, other = shared("First", 2048), shared("Other", 2048)
+    uses = (put(first, TX), get(first, TX), put(other, TX), get(other, TX))
+    func = kernel(Allocate(first), Allocate(other), *uses)
     planned = plan_shared_memory(func, PassContext(Target("cuda -arch=sm_80")))
-    assert order(synced(planned)) == ["put S", "get", "SYNC", "put Other", "get"]
+    assert order(synced(planned)) == ["put First", "get", "SYNC", "put Other", "get"]
 
 
 def test_unknown_operations_may_do_anything() -> None:

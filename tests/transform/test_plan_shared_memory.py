@@ -37,8 +37,9 @@ def arena(func: PrimFunc) -> object:
     return annotation(launch.annotations, ARENA_BYTES)
 
 
-def two(*, inside: bool = False) -> PrimFunc:
-    a, b = shared("A", 64), shared("B", 64)
+def two(*, elements: int = 4096, inside: bool = False) -> PrimFunc:
+    """One float32 buffer after the other."""
+    a, b = shared("A", elements), shared("B", elements)
     body = (put(a, TX), get(a, TX), put(b, TX), get(b, TX))
     work = [If(TX < 5, Seq(body))] if inside else body
     return kernel(Allocate(a), Allocate(b), Allocate(R), *work)
@@ -46,16 +47,37 @@ def two(*, inside: bool = False) -> PrimFunc:
 
 def test_buffers_one_after_the_other_share_bytes() -> None:
     assert offsets(planned(two())) == {"A": 0, "B": 0, "R": None}
-    assert arena(planned(two())) == 256
+    assert arena(planned(two())) == 16384
+
+
+@pytest.mark.parametrize(("elements", "second"), [(64, 256), (1000, 4096), (1024, 0)])
+def test_small_buffers_keep_their_own_bytes(elements: int, second: int) -> None:
+    assert offsets(planned(two(elements=elements)))["B"] == second
+
+
+def test_small_buffers_share_when_they_are_many() -> None:
+    def work(count: int) -> PrimFunc:
+        buffers = [shared(f"B{n}", 512) for n in range(count)]
+        uses = [step for b in buffers for step in (put(b, TX), get(b, TX))]
+        return kernel(*map(Allocate, buffers), *uses)
+
+    assert arena(planned(work(8))) == 8 * 2048
+    assert arena(planned(work(9))) == 2048
+
+
+def test_a_small_buffer_shares_with_a_large_one() -> None:
+    large, small = shared("Large", 8192), shared("Small", 64)
+    body = (put(large, TX), get(large, TX), put(small, TX), get(small, TX))
+    assert offsets(planned(kernel(Allocate(large), Allocate(small), *body)))["Small"] == 0
 
 
 def test_sharing_can_be_switched_off() -> None:
     made = planned(two(), TL_DISABLE_SHARED_MEMORY_REUSE=True)
-    assert offsets(made) == {"A": 0, "B": 256, "R": None}
+    assert offsets(made) == {"A": 0, "B": 16384, "R": None}
 
 
 def test_no_sharing_where_no_barrier_can_stand() -> None:
-    assert offsets(planned(two(inside=True))) == {"A": 0, "B": 256, "R": None}
+    assert offsets(planned(two(inside=True))) == {"A": 0, "B": 16384, "R": None}
 
 
 def test_buffers_of_one_loop_do_not_share() -> None:
@@ -106,6 +128,34 @@ def test_too_much_shared_memory_lists_every_buffer() -> None:
     planned(large(4), "sm_90")
 
 
+def test_the_slots_of_a_pipelined_loop_are_named() -> None:
+    import tilelang.language as T
+    from tilelang.transform.pipeline import run
+
+    @T.prim_func
+    def deep(
+        A: T.Tensor((512, 512), "float16"),
+        B: T.Tensor((512, 512), "float16"),
+        C: T.Tensor((512, 512), "float32"),
+    ):
+        with T.Kernel(2, 4, threads=256) as (bx, by):
+            A_shared = T.alloc_shared((128, 64), "float16")
+            B_shared = T.alloc_shared((64, 256), "float16")
+            C_local = T.alloc_fragment((128, 256), "float32")
+            T.clear(C_local)
+            for k in T.Pipelined(8, num_stages=5):
+                T.copy(A[by * 128, k * 64], A_shared)
+                T.copy(B[k * 64, bx * 256], B_shared)
+                T.gemm(A_shared, B_shared, C_local)
+            T.copy(C_local, C[by * 128, bx * 256])
+
+    with pytest.raises(ResourceError) as caught:
+        run(deep, PassContext(Target("cuda -arch=sm_90a")))
+    text = str(caught.value)
+    assert "A_shared [128, 64] float16  16384 x 5 =  81920" in text
+    assert "try: num_stages=4 (196608 bytes)" in text
+
+
 @pytest.mark.parametrize(
     ("arch", "limit"), [("sm_75", 65536), ("sm_80", 166912), ("sm_89", 101376), ("sm_90a", 232448)]
 )
@@ -137,7 +187,7 @@ def test_thread_counts() -> None:
 def test_copies_in_flight_are_waited_for_before_their_memory_is_reused() -> None:
     from tests.transform.test_insert_barriers import at, order, synced
 
-    a, b = shared("A", 64, 4), shared("B", 64, 4)
+    a, b = shared("A", 1024, 4), shared("B", 1024, 4)
     source = Buffer("Source", (64, 4), "float32")
     copy = do("tl_cp_async_cg_16", at(a, TX, 0), at(source, TX, 0))
     group, use = do("tl_cp_async_commit_group"), (put(b, TX, 0), get(b, TX, 0))

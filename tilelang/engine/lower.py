@@ -91,12 +91,14 @@ def lower(
     pass_configs: Mapping[Any, Any] | None = None,
     flags: str | Sequence[str] | None = None,
     timings: dict[str, float] | None = None,
+    notes: list[object] | None = None,
 ) -> CompiledArtifact:
     """Lower one function to source text, and with `enable_device_compile` to a loaded library.
 
     Args:
         runtime_only, enable_host_codegen: accepted; host code is printed with the library.
         timings: receives seconds per step.
+        notes: receives what passes decided and why.
 
     Raises:
         Error: for whatever is wrong in the user's program, at its line.
@@ -106,7 +108,12 @@ def lower(
     chosen: Target = determine_target(target)
     configs = merged_configs(func, pass_configs)
     context = PassContext(
-        chosen, configs, env.TILELANG_SANITIZE, timings if timings is not None else {}
+        chosen,
+        configs,
+        env.TILELANG_SANITIZE,
+        timings if timings is not None else {},
+        notes if notes is not None else [],
+        explains=notes is not None,
     )
     lowered = run(func.with_attribute(TARGET, chosen), context)
     started = time.perf_counter()

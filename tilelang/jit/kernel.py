@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilelang.engine.builder import BuildRequest, DeviceCode, builder_of
 from tilelang.engine.lower import as_prim_func, compile_flags, lower, merged_configs, params_of
@@ -17,6 +17,9 @@ from tilelang.ir.func import OUT_IDX, PrimFunc
 from tilelang.profiler import Profiler, TensorSupplyType
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
+
+if TYPE_CHECKING:
+    from tilelang.jit.explain import Explanation
 
 # execution backend -> adapter class
 ADAPTERS: dict[str, str] = {
@@ -315,6 +318,16 @@ class JITKernel:
             ToolchainError: without NVIDIA's disassembler.
         """
         Path(path).write_text(self._device_code("export_sass").sass(), encoding="utf-8")
+
+    def explain(self) -> Explanation:
+        """What became of the kernel and why, by launch and source line: instructions, layouts,
+        vector widths, bank conflicts, exchanges, barriers, the memory map, registers, occupancy.
+
+        `print` it, or take `.to_dict()` for JSON. The function is compiled once more for this.
+        """
+        from tilelang.jit.explain import explain  # a tool for people, not loaded otherwise
+
+        return explain(self.prim_func, self.target, self.pass_configs, self.compile_flags)
 
     # -- measuring --------------------------------------------------------------------------------
 

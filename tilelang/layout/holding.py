@@ -121,8 +121,9 @@ class Holding:
         key = (vector, *(v.dtype for v in values))
         if key not in self._forms:
             elements, _ = self._dense()
-            axes = np.unravel_index(elements.reshape(len(elements), -1, vector), self.fragment.shape)
-            self._forms[key] = tuple(fitted_form(a, values, self.fragment) for a in axes)
+            axes = np.unravel_index(elements, self.fragment.shape)
+            tables = (a.reshape(len(elements), -1, vector) for a in axes)
+            self._forms[key] = tuple(fitted_form(t, values, self.fragment) for t in tables)
         return [form.at(values) for form in self._forms[key]]
 
     def active(self, vector: int, thread: Expr, step: Expr, lane: Expr) -> Expr | None:

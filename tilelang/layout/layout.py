@@ -146,6 +146,22 @@ class Layout:
             and tables().same(self.table, other.table)
         )
 
+    def vector_width(self, limit: int = 16) -> int:
+        """Elements that can move at once: aligned neighbours along the last axis that are aligned
+        neighbours in storage too, a power of two up to `limit`."""
+        return tables().vector_width(self.offsets, limit)
+
+    def bank_conflicts(self, indices: Sequence[Any], bits: int, vector: int = 1) -> int:
+        """How many times as long as without conflicts a warp's access to shared memory takes.
+
+        Args:
+            indices: per axis, an int array `[..., threads]` of the elements at which the threads'
+                accesses start; or a number, for all of them.
+            bits: width of an element.
+            vector: elements that each thread accesses at once.
+        """
+        return tables().conflicts(self.offsets, indices, bits, vector)
+
     # -- new layouts -----------------------------------------------------------------------------
 
     def inverse(self) -> Layout:

@@ -7,11 +7,13 @@ never do (most CPU kernels) do not pay for importing NumPy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tilelang.ir.expr import Expr, Var
+from tilelang.layout.banks import conflict_degree
 from tilelang.layout.evaluate import evaluate
 from tilelang.layout.fit import fit
 
@@ -67,8 +69,9 @@ def invert(offsets: Table, box: Sequence[int], variables: Sequence[Var]) -> list
     """Expressions over `box` of the index that has each offset; `None`: no closed form."""
     order = np.empty(offsets.size, np.int64)
     order[offsets.ravel()] = np.arange(offsets.size)
-    tables = np.unravel_index(order.reshape(tuple(box)), offsets.shape)
-    fitted = [fit(t.astype(np.int64), variables) for t in tables]
+    # Flat, as NumPy (2.4) unravels large arrays with a last axis of 1 wrongly.
+    tables = np.unravel_index(order, offsets.shape)
+    fitted = [fit(t.astype(np.int64).reshape(tuple(box)), variables) for t in tables]
     exprs = [e for e in fitted if e is not None]
     return exprs if len(exprs) == len(fitted) else None
 
@@ -81,3 +84,22 @@ def distinct_replicas(threads: Table) -> list[int]:
         if not any(np.array_equal(table[:, r], table[:, u]) for u in used):
             used.append(r)
     return used
+
+
+def vector_width(offsets: Table, limit: int) -> int:
+    """The longest power of two, up to `limit`, of aligned neighbours that stay aligned ones."""
+    width = 1
+    while width * 2 <= limit and offsets.shape[-1] % (width * 2) == 0:
+        groups = offsets.reshape(-1, width * 2)
+        if not (groups == groups[:, :1] + np.arange(width * 2)).all():
+            break
+        if (groups[:, 0] % (width * 2)).any():
+            break
+        width *= 2
+    return width
+
+
+def conflicts(offsets: Table, indices: Sequence[Any], bits: int, vector: int) -> int:
+    """Degree of the bank conflicts of threads that access `vector` elements from `indices` on."""
+    numbers = np.broadcast_arrays(*(np.asarray(i, np.int64) for i in indices))
+    return conflict_degree(np.atleast_1d(offsets[tuple(numbers)]) * bits // 8, vector * bits // 8)

@@ -27,6 +27,11 @@ class Instruction:
         """`None` when this instruction can run `op`, otherwise the reason why not."""
         raise NotImplementedError
 
+    def details(self, op: Any, ctx: LowerContext) -> tuple[str, ...]:
+        """What is worth telling people of how `op` runs; only asked where `applies` gave `None`."""
+        del op, ctx
+        return ()
+
     def needs(self, op: Any, ctx: LowerContext) -> LayoutNeeds:
         """Layouts that running `op` so needs; asked before any layout is known."""
         del op, ctx
@@ -44,6 +49,7 @@ class Decision:
     node: TileOp
     chosen: str
     rejected: tuple[tuple[str, str], ...]  # (instruction, reason)
+    details: tuple[str, ...] = ()  # of how it runs, where somebody asked
 
 
 class TileOperator:
@@ -95,7 +101,9 @@ class TileOperator:
             instruction = load_instruction(path)
             reason = instruction.applies(self, ctx)
             if reason is None:
-                ctx.decisions.append(Decision(self.node, instruction.name, tuple(rejected)))
+                details = instruction.details(self, ctx) if ctx.explains else ()
+                decision = Decision(self.node, instruction.name, tuple(rejected), details)
+                ctx.decisions.append(decision)
                 return instruction
             rejected.append((instruction.name, reason))
         raise TargetError(

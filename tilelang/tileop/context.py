@@ -134,6 +134,7 @@ class LowerContext:
         safe_values: what out-of-bounds reads of a global buffer deliver, where not 0.
         sanitize: lower to plain loops over logical elements, so that each access can be checked.
         decisions: which instruction each operation got.
+        explains: decisions have their details.
         threads: who runs it together; `None` on a CPU, where one thread runs a whole block.
         fragments: who holds which element of each fragment buffer.
         registers: per fragment buffer, the `local` array of one thread's elements.
@@ -149,6 +150,7 @@ class LowerContext:
     safe_values: Mapping[Buffer, Expr] = field(default_factory=dict)
     sanitize: bool = False
     decisions: list[Decision] = field(default_factory=list)
+    explains: bool = False
     threads: BlockThreads | None = None
     fragments: Mapping[Buffer, Fragment] = field(default_factory=dict)
     registers: Mapping[Buffer, Buffer] = field(default_factory=dict)

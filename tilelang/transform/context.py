@@ -20,6 +20,7 @@ class PassContext:
         sanitize: kernels check bounds and uninitialised reads while they run.
         timings: seconds per pass, filled in by the pipeline.
         notes: what passes decided and why, for `kernel.explain()`; each prints itself.
+        explains: passes also note what takes time to find out.
     """
 
     target: Target
@@ -27,6 +28,7 @@ class PassContext:
     sanitize: bool = False
     timings: dict[str, float] = field(default_factory=dict)
     notes: list[object] = field(default_factory=list)
+    explains: bool = False
 
     def option(self, key: PassConfigKey) -> Any:
         """The value of a pass configuration key, or its default."""

@@ -41,6 +41,7 @@ from tilelang.transform.nests import (
     leading_access,
     partition_of,
 )
+from tilelang.transform.notes import ExchangeNote
 
 
 def infer_fragments(func: PrimFunc, ctx: PassContext) -> PrimFunc:
@@ -79,15 +80,19 @@ def block_threads(launch: Launch) -> BlockThreads:
 class _Infer(Mutator):
     def __init__(self, ctx: PassContext) -> None:
         self.ctx = ctx
+        self.launch = -1
 
     def mutate_Launch(self, node: Launch) -> Launch:
+        self.launch += 1
         threads = block_threads(node)
         context = LowerContext(self.ctx.target, threads=threads)
         fixing = _Fix(context)
         body: Stmt = fixing.mutate(node.body)
         solver = Solver(body, threads.count, fixing.fragments)
         layouts: dict[Buffer, Any] = dict(solver.solve())
-        body = _Exchange(layouts, threads.count, solver.reducers).mutate(body)
+        exchange = _Exchange(layouts, threads.count, solver.reducers, self.launch)
+        body = exchange.mutate(body)
+        self.ctx.notes.extend(exchange.notes)
         shared = {b: form for b, form in fixing.shared.items() if b in _unshared(body)}
         body = _Annotate({**layouts, **shared}).mutate(body)
         return node if body is node.body else replace(node, body=body)
@@ -354,9 +359,14 @@ class _Exchange(Mutator):
     """Nests whose fragments do not meet in their threads get some of them through shared memory."""
 
     def __init__(
-        self, layouts: Mapping[Buffer, Fragment], threads: int, reducers: set[Buffer]
+        self,
+        layouts: Mapping[Buffer, Fragment],
+        threads: int,
+        reducers: set[Buffer],
+        launch: int = 0,
     ) -> None:
         self.layouts, self.threads, self.reducers = layouts, threads, reducers
+        self.launch, self.notes = launch, list[ExchangeNote]()
         self.outer: dict[Var, tuple[int, int]] = {}
 
     def mutate_For(self, node: For) -> Any:
@@ -387,11 +397,18 @@ class _Exchange(Mutator):
             before.append(Allocate(made, span=nest.node.span))
             accesses = [a for a in nest.accesses if a.buffer is buffer]
             stored = [a for a in accesses if a.is_store]
-            if len(stored) < len(accesses) or not any(nest.covers(a) for a in stored):
+            is_read = len(stored) < len(accesses) or not any(nest.covers(a) for a in stored)
+            self._note(nest, made, buffer, strangers[buffer], 2 * is_read + 2 * bool(stored))
+            if is_read:
                 before.append(copy_nest(buffer, made, nest.node))
             if stored:
                 after.append(copy_nest(made, buffer, nest.node))
         return seq([*before, substitute(nest.node, buffers=passed), *after])
+
+    def _note(self, nest: Nest, made: Buffer, of: Buffer, reason: str, moves: int) -> None:
+        size = math.prod(static_shape(made.shape)) * made.dtype.bits // 8
+        spans = (nest.node.span, of.span)
+        self.notes.append(ExchangeNote(self.launch, *spans, of.name, reason, size, moves))
 
 
 def _constant_ranges(loops: Mapping[Var, For]) -> dict[Var, tuple[int, int]]:

@@ -32,6 +32,7 @@ class BarrierNote:
     dependence: str
     before: Span | None
     after: Span | None
+    launch: int = 0  # of the function, counted from 0
 
     def __str__(self) -> str:
         first, second = self.buffers
@@ -89,8 +90,10 @@ class _Insert(Mutator):
     def __init__(self, ctx: PassContext, parameters: set[Var]) -> None:
         self.ctx = ctx
         self.parameters = parameters
+        self.launch = -1
 
     def mutate_Launch(self, node: Launch) -> Launch:
+        self.launch += 1
         grid = thread_grid(node)
         if grid.count == 1:
             return node
@@ -99,14 +102,14 @@ class _Insert(Mutator):
             return node
         operation = "sync_warp" if grid.count <= WARP else "sync_threads"
         for hazard in chosen.values():
-            self.ctx.notes.append(note(hazard, operation))
+            self.ctx.notes.append(note(hazard, operation, self.launch))
         return replace(node, body=_Place(chosen, operation).mutate(node.body))
 
 
-def note(hazard: Hazard, operation: str) -> BarrierNote:
+def note(hazard: Hazard, operation: str, launch: int = 0) -> BarrierNote:
     """The reason of a barrier, as it is shown."""
     names = (hazard.before.buffer.name, hazard.after.buffer.name)
-    return BarrierNote(operation, names, hazard.dependence, *hazard.spans)
+    return BarrierNote(operation, names, hazard.dependence, *hazard.spans, launch)
 
 
 def choose_barriers(flow: Flow) -> dict[Spot, Hazard]:

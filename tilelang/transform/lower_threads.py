@@ -57,6 +57,7 @@ from tilelang.transform.affine import split_linear
 from tilelang.transform.context import PassContext
 from tilelang.transform.infer_fragments import block_threads
 from tilelang.transform.lower_tile_ops import TileLowering
+from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
 from tilelang.transform.varying import uses_threads
 
@@ -86,12 +87,12 @@ class _NestState:
         self.registers: dict[int, Expr] = {}  # id of a load or store -> register
         self.first: Expr | None = None  # only these threads write memory
         self.lane_zero: dict[Var, Expr] = {}  # the vector loop's variable -> its group's first
+        self.is_guarded = False  # an access to global memory got a predicate
 
 
 class _LowerThreads(TileLowering):
     def __init__(self, ctx: PassContext) -> None:
         super().__init__(ctx)
-        self.pass_context = ctx
         self.nest: _NestState | None = None
         self.outer: dict[Var, tuple[int, int]] = {}
         self.reducer_buffers: set[Buffer] = set()
@@ -106,8 +107,11 @@ class _LowerThreads(TileLowering):
     # -- launches, attributes, allocations ---------------------------------------------------------
 
     def mutate_Launch(self, node: Launch) -> Launch:
+        self._note_launch(node)
         self.has_thread_code = uses_threads(node)
         physical = self._physical(node.body)
+        if self.pass_context.explains:
+            self.pass_context.notes.extend(layout_notes(node.body, self.launch))
         with self._with(threads=block_threads(node), **physical), self.facts.scope():
             for var, extent in zip(node.grid_vars, node.grid_extents):
                 self.facts.add_range(var, as_expr(0), extent)
@@ -199,6 +203,11 @@ class _LowerThreads(TileLowering):
                 self.facts.add_range(loop.var, loop.start, loop.extent)
             vector = self._vector_width(nest, partition)
             made = self._steps(state, partition, vector)
+            if self.pass_context.explains:
+                no_copy = self._why_not_async(nest, vector)
+                way = Way(self.launch, vector, no_copy, state.is_guarded)
+                note = nest_note(nest, partition, way, self.context.layouts)
+                self.pass_context.notes.append(note)
         return in_range(made)
 
     def _steps(self, state: _NestState, partition: Partition, vector: int) -> Stmt:
@@ -265,6 +274,8 @@ class _LowerThreads(TileLowering):
 
     def _spread_evenly(self, nest: Nest) -> Stmt:
         """Iterations dealt out one by one, for extents known only at run time."""
+        if self.pass_context.explains:
+            self.pass_context.notes.append(run_time_note(nest, self.launch))
         span = nest.node.span
         total: Expr = as_expr(1)
         for loop in nest.loops:
@@ -334,6 +345,8 @@ class _LowerThreads(TileLowering):
             ):
                 if not self.facts.can_prove(part):
                     condition = logical_and(condition, seen)
+        if self.nest is not None and not is_const(condition, 1):
+            self.nest.is_guarded = True
         return condition
 
     def _group_start(self) -> dict[Var, Expr]:
@@ -454,25 +467,13 @@ class _LowerThreads(TileLowering):
 
         `None` where the nest does not want it or the instruction cannot do it.
         """
-        nest = state.nest
-        if annotation(nest.node.annotations, keys.PREFER_ASYNC) is not True:
+        nest, store = state.nest, state.nest.body
+        if self._why_not_async(nest, vector) is not None:
             return None
-        store = nest.body
-        if not isinstance(store, BufferStore) or not isinstance(store.value, BufferLoad):
-            return None
+        assert isinstance(store, BufferStore) and isinstance(store.value, BufferLoad), "a move"
         load = store.value
         dst, src = store.buffer, load.buffer
-        if not dst.is_shared or src.scope() != GLOBAL or dst.dtype != src.dtype:
-            return None
         size = vector * dst.dtype.bits // 8
-        widths = [nest.vector_of(a) for a in nest.accesses]
-        if size not in _COPY_FUNCTIONS or min(widths) < vector:
-            return None
-        layout = self.context.layouts.get(dst)
-        if layout is not None and not moves_in_groups(layout, vector):
-            return None
-        if not is_const(self.context.safe_values.get(src, as_expr(0)), 0):
-            return None
         before, self.nest = self.nest, state
         condition = self._in_buffer(src, load.indices)
         self.nest = before
@@ -487,6 +488,31 @@ class _LowerThreads(TileLowering):
             made = run(f"{name}_zfill", target, source, count)
         made.span = nest.node.span
         return substitute(made, values)
+
+
+    def _why_not_async(self, nest: Nest, vector: int) -> str | None:
+        """`None` where `cp.async` runs the nest, otherwise the reason why not."""
+        if annotation(nest.node.annotations, keys.PREFER_ASYNC) is not True:
+            return "the copy is not in a pipeline, so its data is needed at once"
+        store = nest.body
+        if not isinstance(store, BufferStore) or not isinstance(store.value, BufferLoad):
+            return "it does more than move elements"
+        dst, src = store.buffer, store.value.buffer
+        if not dst.is_shared or src.scope() != GLOBAL:
+            return "it goes from global to shared memory only"
+        if dst.dtype != src.dtype:
+            return f"elements change from {src.dtype} to {dst.dtype}"
+        size = vector * dst.dtype.bits // 8
+        if size not in _COPY_FUNCTIONS:
+            return f"a thread moves {size} bytes at once, not 4, 8 or 16"
+        if min(nest.vector_of(a) for a in nest.accesses) < vector:
+            return "neighbours are not adjacent and aligned on both sides"
+        layout = self.context.layouts.get(dst)
+        if layout is not None and not moves_in_groups(layout, vector):
+            return f"the layout of `{dst.name}` takes neighbours apart"
+        if not is_const(self.context.safe_values.get(src, as_expr(0)), 0):
+            return f"elements outside `{src.name}` are not 0"
+        return None
 
 
 def replace_indices(load: BufferLoad, indices: tuple[Expr, ...]) -> BufferLoad:

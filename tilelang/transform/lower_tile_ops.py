@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 from tilelang.errors import Span
@@ -20,6 +21,7 @@ from tilelang.ir.expr import (
     Var,
     as_expr,
     cast,
+    const_value,
     logical_not,
 )
 from tilelang.ir.func import PrimFunc
@@ -48,6 +50,7 @@ from tilelang.tileop.context import LowerContext
 from tilelang.tileop.registry import operator_for
 from tilelang.transform.context import PassContext
 from tilelang.transform.facts import Facts
+from tilelang.transform.notes import InstructionNote, LaunchNote
 from tilelang.transform.parallel_loops import collect_nest, innermost_choice, why_not_vectorised
 from tilelang.transform.quantifiers import hoist_quantifiers
 from tilelang.transform.varying import is_private, uses_threads
@@ -86,7 +89,11 @@ class TileLowering(Mutator):
         self.dropped = _WITHOUT_MEANING.get(ctx.target.kind, ())
         self.thread_vars: set[Var] = set()  # thread indices, and names computed from them
         self.has_thread_code = False  # the launch has statements that depend on the thread
-        self.context = LowerContext(ctx.target, self.facts, sanitize=ctx.sanitize)
+        self.context = LowerContext(
+            ctx.target, self.facts, sanitize=ctx.sanitize, explains=ctx.explains
+        )
+        self.pass_context = ctx
+        self.launch = -1  # number of the launch around
         self.reducers: list[Buffer] = []
 
     @contextmanager
@@ -104,6 +111,7 @@ class TileLowering(Mutator):
     # -- what holds where ------------------------------------------------------------------------
 
     def mutate_Launch(self, node: Launch) -> Launch:
+        self._note_launch(node)
         self.thread_vars |= set(node.thread_vars)
         self.has_thread_code = uses_threads(node)
         with self.facts.scope():
@@ -112,6 +120,15 @@ class TileLowering(Mutator):
             for var, extent in zip(node.thread_vars, node.thread_extents):
                 self.facts.add_range(var, as_expr(0), extent)
             return self.mutate_children(node)
+
+    def _note_launch(self, node: Launch) -> None:
+        self.launch += 1
+        if self.pass_context.explains:
+            numbers = [const_value(e) for e in node.thread_extents]
+            threads = prod(int(n) for n in numbers if n is not None)
+            grid = tuple(str(e) for e in node.grid_extents)
+            count = None if None in numbers else threads
+            self.pass_context.notes.append(LaunchNote(self.launch, node.span, grid, count))
 
     def mutate_Seq(self, node: Seq) -> Any:
         with self.facts.scope():  # bindings hold to the end of their sequence
@@ -207,10 +224,23 @@ class TileLowering(Mutator):
     def mutate_TileOp(self, node: TileOp) -> Stmt:
         with self.facts.scope():
             before, node = self._evaluated_first(node)
+            known = len(self.context.decisions)
             lowered = seq([*before, operator_for(node).lower(self.context)])
+            self._note_decisions(known)
         if self.has_thread_code:
             lowered = Attr(keys.COLLECTIVE, True, lowered)
         return located(lowered, node.span)
+
+    def _note_decisions(self, known: int) -> None:
+        if not self.pass_context.explains:
+            return
+        for made in self.context.decisions[known:]:
+            self.pass_context.notes.append(
+                InstructionNote(
+                    self.launch, made.node.span, made.node.op, made.chosen, made.rejected,
+                    made.details,
+                )  # fmt: skip
+            )
 
     def _evaluated_first(self, node: TileOp) -> tuple[list[Stmt], TileOp]:
         """Names for what the user's scalar arguments load, and the operation that uses them.
@@ -248,6 +278,13 @@ class TileLowering(Mutator):
         loops, body = collect_nest(node)
         chosen = innermost_choice([loop.var for loop in loops], body)
         reason = why_not_vectorised(loops[chosen].var, body, self.reducers)
+        if self.pass_context.explains:
+            var = loops[chosen].var.name
+            how = (f"a loop over `{var}`", (("vectors", reason),)) if reason else (
+                f"vectors along `{var}`", ())  # fmt: skip
+            self.pass_context.notes.append(
+                InstructionNote(self.launch, node.span, "parallel", *how)
+            )
         with self.facts.scope():
             for loop in loops:
                 self.facts.add_range(loop.var, loop.start, loop.extent)

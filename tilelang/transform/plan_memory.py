@@ -185,7 +185,7 @@ def plan_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
         ResourceError: when the size of an on-chip buffer is not a constant.
     """
     del ctx  # a CPU has no limit to check against
-    return replace(func, body=_Planner().mutate(func.body))
+    return replace(func, body=_Planner(ctx).mutate(func.body))
 
 
 class _Planner(Mutator):
@@ -196,6 +196,7 @@ class _Planner(Mutator):
 
     def mutate_Launch(self, node: Launch) -> Stmt:
         plan = plan_launch(node)
+        self.ctx.notes.append(plan)
         self.places = {p.buffer.data: p for p in plan.buffers}
         self.workspaces, self.in_launch = [], True
         body = self.mutate(node.body)

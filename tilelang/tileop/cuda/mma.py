@@ -28,6 +28,7 @@ from tilelang.ir.expr import (
 )
 from tilelang.ir.stmt import Allocate, Attr, BufferStore, LoopKind, Stmt
 from tilelang.layout.fragment import Fragment
+from tilelang.layout.layout import Layout, static_shape
 from tilelang.layout.mma import (
     LANES,
     WarpTiles,
@@ -44,7 +45,14 @@ from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import BlockThreads, LayoutNeeds, LowerContext
 from tilelang.tileop.cuda.gemm_staging import is_inside, present, refill, shared_tile, spill
 from tilelang.tileop.cuda.mma_forms import MmaForm, architecture, choose_form, sum_dtype
-from tilelang.tileop.cuda.mma_operands import Side, copy_step, load_step, pointer, unrolled
+from tilelang.tileop.cuda.mma_operands import (
+    Side,
+    copy_step,
+    load_step,
+    pointer,
+    reads_rows,
+    unrolled,
+)
 from tilelang.tileop.gemm import Gemm, Matrix, static_extent
 from tilelang.tileop.loops import in_range, loop, run, together, when
 
@@ -161,6 +169,17 @@ class MmaSync(Instruction):
                 needs.shared[buffer] = layout
         return needs
 
+    def details(self, op: Gemm, ctx: LowerContext) -> tuple[str, ...]:
+        plan = plan_of(op, ctx)
+        assert isinstance(plan, MmaPlan), "only asked where `applies` gave None"
+        tiles = plan.tiles
+        cut = (
+            f"{plan.form.atom.shape}, {tiles.warps_m} by {tiles.warps_n} warps of "
+            f"{tiles.rows} by {tiles.columns}"
+        )
+        operands = ((plan.A, plan.fragment_A), (plan.B, plan.fragment_B))
+        return (cut, *(operand_source(side, wanted, ctx) for side, wanted in operands))
+
     def lower(self, op: Gemm, ctx: LowerContext) -> Stmt:
         plan = plan_of(op, ctx)
         assert isinstance(plan, MmaPlan) and ctx.threads is not None, "asked by `applies`"
@@ -169,6 +188,29 @@ class MmaSync(Instruction):
         if plan.tiles.warps * LANES != ctx.threads.count:
             body = when(ctx.threads.warp < plan.tiles.warps, body)
         return in_range(together(*staging.before, body, *staging.after))
+
+
+def operand_source(side: Side, wanted: Callable[[], Fragment], ctx: LowerContext) -> str:
+    """How the words of an operand get into registers, in words."""
+    buffer, name = side.buffer, "A" if side.is_a else "B"
+    where = f"{name} `{buffer.name}`"
+    if buffer.is_fragment:
+        if ctx.fragments[buffer].is_equal(wanted()):
+            return f"{where}: in registers already"
+        return f"{where}: through shared memory, as other threads hold its elements"
+    if not is_inside(side.matrix.region, ctx):
+        return f"{where}: through another tile, as its region may leave the buffer"
+    reason = reads_rows(side, ctx)
+    if reason is not None:
+        return f"{where}: element by element, not by ldmatrix: {reason}"
+    layout = ctx.layouts.get(buffer)
+    if layout is None:
+        layout = Layout(static_shape(buffer.shape), lambda *i: list(i))
+    from tilelang.layout.banks import matrix_conflicts  # NumPy, only for explanations
+
+    degree = matrix_conflicts(layout, buffer.dtype.bits)
+    how = "no" if degree <= 1 else f"{degree}-way"
+    return f"{where}: ldmatrix, {how} bank conflicts"
 
 
 class _Staging:

@@ -1,0 +1,198 @@
+"""How a nest runs, told to people: instructions, vector widths, bank conflicts, and the reasons.
+
+In: a nest and its partition, from `lower_threads` where somebody asked for explanations. Out: a
+`NestNote`. It decides nothing; it asks the same questions as the code that did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tilelang.ir.annotation import LAYOUT, TILE_OP
+from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_SCOPES, Buffer
+from tilelang.ir.expr import const_value
+from tilelang.ir.stmt import Allocate, Stmt, annotation
+from tilelang.ir.visitor import used_vars, walk
+from tilelang.layout.fragment import Fragment
+from tilelang.layout.layout import Layout
+from tilelang.transform.nests import VECTOR_BYTES, Access, Nest, Partition
+from tilelang.transform.notes import AccessNote, LayoutNote, NestNote
+
+_MOST_STEPS = 32  # whose bank conflicts are counted: later ones repeat the pattern
+
+
+@dataclass
+class Way:
+    """What was decided for a nest.
+
+    Attributes:
+        vector: elements in one step.
+        why_not_async: `None` where the copy is asynchronous.
+        is_guarded: the accesses to global memory have a condition.
+    """
+
+    launch: int
+    vector: int
+    why_not_async: str | None
+    is_guarded: bool
+
+
+def nest_note(
+    nest: Nest, partition: Partition, way: Way, layouts: Mapping[Buffer, Layout]
+) -> NestNote:
+    """The note of a nest of constant extents."""
+    accesses = [_access(a, nest, partition, way, layouts) for a in _in_memory(nest)]
+    leader = partition.buffer.name if partition.buffer is not None else None
+    if nest.loop_layout is not None:
+        leader = "its loop_layout"
+    return NestNote(
+        way.launch,
+        nest.node.span,
+        str(annotation(nest.node.annotations, TILE_OP) or "parallel"),
+        _chosen(nest, way),
+        tuple(_reasons(nest, partition, way)),
+        partition.holding.registers // way.vector,
+        way.vector,
+        leader,
+        way.is_guarded,
+        tuple(dict.fromkeys(accesses)),
+    )
+
+
+def run_time_note(nest: Nest, launch: int) -> NestNote:
+    """The note of a nest whose extents are known only at run time."""
+    accesses = tuple(
+        AccessNote(a.buffer.name, a.buffer.scope(), a.is_store, a.buffer.dtype.itemsize)
+        for a in _in_memory(nest)
+    )
+    return NestNote(
+        launch,
+        nest.node.span,
+        str(annotation(nest.node.annotations, TILE_OP) or "parallel"),
+        "element by element",
+        ("vectors: its extents are known only at run time",),
+        None,
+        1,
+        None,
+        True,
+        tuple(dict.fromkeys(accesses)),
+    )
+
+
+def _in_memory(nest: Nest) -> list[Access]:
+    return [a for a in nest.accesses if a.buffer.scope() in (GLOBAL, *SHARED_SCOPES)]
+
+
+def _chosen(nest: Nest, way: Way) -> str:
+    if way.why_not_async is None:
+        size = max(a.buffer.dtype.bits for a in _in_memory(nest)) * way.vector // 8
+        return f"cp.async of {size} bytes"
+    if not _in_memory(nest):
+        return "registers"
+    return f"vectors of {way.vector}" if way.vector > 1 else "element by element"
+
+
+def _reasons(nest: Nest, partition: Partition, way: Way) -> list[str]:
+    accesses = _in_memory(nest)
+    scopes = {a.buffer.scope() == GLOBAL: a.is_store for a in accesses}
+    found: list[str] = []
+    if way.why_not_async is not None and scopes == {True: False, False: True}:
+        found.append(f"cp.async: {way.why_not_async}")
+    wider = _why_not_wider(nest, partition, way.vector)
+    return [*found, f"wider vectors: {wider}"] if wider is not None else found
+
+
+def _why_not_wider(nest: Nest, partition: Partition, vector: int) -> str | None:
+    widths = {a.buffer.name: a.buffer.dtype.bits * vector // 8 for a in _in_memory(nest)}
+    if max(widths.values(), default=VECTOR_BYTES) >= VECTOR_BYTES:
+        return None
+    limit = nest.vector_limit
+    if limit <= vector:
+        names = ", ".join(dict.fromkeys(f"`{name}`" for name in widths))
+        plural = "" if limit == 1 else "s"
+        return f"iterations next to each other find {limit} adjacent aligned element{plural} in {names}"
+    held = partition.vector(limit)
+    if held > vector:
+        return "a wider group could lie partly outside a buffer"
+    if partition.buffer is not None:
+        return f"a thread holds {held} neighbours of `{partition.buffer.name}`"
+    return f"the loops divide into groups of {held}"
+
+
+def _access(
+    access: Access, nest: Nest, partition: Partition, way: Way, layouts: Mapping[Buffer, Layout]
+) -> AccessNote:
+    buffer = access.buffer
+    width = min(way.vector, nest.vector_of(access))
+    layout = layouts.get(buffer)
+    if layout is not None:
+        width = min(width, layout.vector_width(width))
+    size = max(1, width * buffer.dtype.bits // 8)
+    conflicts = None
+    if buffer.scope() in SHARED_SCOPES:
+        conflicts = _conflicts(access, partition, width, layout, layouts)
+    return AccessNote(buffer.name, buffer.scope(), access.is_store, size, conflicts)
+
+
+def _conflicts(
+    access: Access,
+    partition: Partition,
+    width: int,
+    layout: Layout | None,
+    layouts: Mapping[Buffer, Layout],
+) -> int | None:
+    """Degree over the first steps, with all enclosing variables 0: they move all threads alike."""
+    import numpy as np
+
+    from tilelang.layout.banks import conflict_degree
+    from tilelang.layout.evaluate import evaluate
+
+    buffer = access.buffer
+    is_view = layout is None and any(b.data is buffer.data for b in layouts)
+    sizes = [const_value(s) for s in (*buffer.shape, *buffer.strides)]
+    if is_view or any(not isinstance(n, int) for n in sizes):
+        return None
+    outer = {v: 0 for v in partition.outer_variables(access)}
+    inside = {v: 0 for i in access.indices for v in used_vars(i)}
+    try:
+        env, runs = partition.iterations(outer)
+        values = [
+            np.broadcast_to(evaluate(i, {**inside, **env}), runs.shape)  # type: ignore[arg-type]
+            for i in access.indices
+        ]
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None
+    shape = [int(n) for n in sizes[: buffer.ndim] if n is not None]
+    places = [np.clip(v, 0, n - 1) for v, n in zip(values, shape)]
+    if layout is not None:
+        offsets = layout.offsets[tuple(places)]
+    else:
+        strides = [int(n) for n in sizes[buffer.ndim :] if n is not None]
+        offsets = sum((p * s for p, s in zip(places, strides)), np.zeros(runs.shape, np.int64))
+    addresses = np.where(runs, offsets * buffer.dtype.bits // 8, -1)[:, ::width]
+    size = max(1, width * buffer.dtype.bits // 8)
+    return conflict_degree(addresses.T[:_MOST_STEPS], size)
+
+
+def layout_notes(body: Stmt, launch: int) -> list[LayoutNote]:
+    """Where the elements of all fragments and shared buffers of a launch are."""
+    found: list[LayoutNote] = []
+    for node in walk(body):
+        if not isinstance(node, Allocate):
+            continue
+        buffer = node.buffer
+        if buffer.scope() != FRAGMENT and not buffer.is_shared:
+            continue
+        layout = annotation(node.annotations, LAYOUT)
+        shown = layout if isinstance(layout, Layout) else None
+        of_threads: tuple[int, int] | tuple[None, None] = (None, None)
+        if isinstance(layout, Fragment):
+            of_threads = (int(layout.offsets.max()) + 1, layout.num_replicas)
+        found.append(
+            LayoutNote(
+                launch, node.span, buffer.name, buffer.scope(), str(buffer.dtype),
+                None if shown is None else str(shown), *of_threads,
+            )  # fmt: skip
+        )
+    return found
