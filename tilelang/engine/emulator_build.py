@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilelang.engine.nvrtc import CUDA_HEADERS, source_place
+from tilelang.engine.nvrtc import CUDA_HEADERS, compiler_error
 from tilelang.engine.toolchain import find_compiler_command, headers_digest
 from tilelang.env import env
-from tilelang.errors import Error, Span, ToolchainError
+from tilelang.errors import Error, ToolchainError
 
 EMULATOR_HEADERS = CUDA_HEADERS.parent / "emulator"
 TEXT_FILE = "kernel.cu"  # name of the text in debug information and messages
@@ -39,6 +39,7 @@ _PATTERNS = {"gcc": 0xFE, "clang": 0xAA}  # what uninitialised locals are filled
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
 _ARENA = re.compile(r"extern\s+__shared__\s+[^;\[]*?(\w+)\s*\[\s*\]\s*;")
 _STATIC_SHARED = re.compile(r"(?<!extern )__shared__")
+_IN_FOLDER = re.compile(rf"/[^\s:]*/{re.escape(TEXT_FILE)}")  # a folder that is gone by then
 _ERROR_PLACE = re.compile(rf"{re.escape(TEXT_FILE)}:(\d+):\d+: error")
 _CXX_NAMES = {"cc": "c++", "gcc": "g++", "clang": "clang++"}
 _MAX_LOG_LINES = 60
@@ -247,17 +248,14 @@ def _failure(
     source_files: dict[str, str],
 ) -> Error:
     """The error for text that the C++ compiler does not take, at the user's line if it is known."""
-    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    text = (result.stderr.strip() or result.stdout.strip()).replace(f"{EMULATOR_HEADERS}{os.sep}", "")
+    lines = _IN_FOLDER.sub(TEXT_FILE, text).splitlines()
     log = "\n".join(lines[:_MAX_LOG_LINES])
     match = _ERROR_PLACE.search(log)
-    origin = source_place(source, int(match[1])) if match else None
-    path = source_files.get(origin[0]) if origin else None
-    lead = f"{origin[0]}:{origin[1]}: " if origin and not path else ""
     kept = Path(tempfile.mkdtemp(prefix="tilelang-failed-")) / TEXT_FILE
     kept.write_text(source, encoding="utf-8")
-    return ToolchainError(
-        f"{lead}the C++ compiler failed on emulated text, kept in {kept}\n{log}\n"
-        f"  command: {shlex.join(command)}",
-        Span(path, origin[1]) if origin and path else None,
-        hint="report this source as a bug",
-    )
+    if not match:  # not in the text: the whole command tells more
+        log += f"\n  command: {shlex.join(command)}"
+    line = int(match[1]) if match else None
+    details = f"{log}\n  the text is kept in {kept}"
+    return compiler_error("C++", log, details, source, line, source_files)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilelang.engine.emulator_build import TEXT_FILE, EmulatedLibrary
-from tilelang.engine.nvrtc import source_place
+from tilelang.engine.nvrtc import source_place, source_span
 from tilelang.errors import EmulatorError, Note, Span
 
 _KINDS = {
@@ -175,9 +175,7 @@ def _span(
         return None
     if line[0] != TEXT_FILE:  # a line directive named the user's file
         return Span(line[0], line[1])
-    origin = source_place(source, line[1])
-    path = source_files.get(origin[0]) if origin else None
-    return Span(path, origin[1]) if origin and path else None
+    return source_span(source_place(source, line[1]), source_files)
 
 
 def _line_text(source: str, line: tuple[str, int] | None) -> str:

@@ -34,6 +34,11 @@ _ARCH = re.compile(r"sm_(\d+)([af]?)")
 _LOG_PLACE = re.compile(r"^(?P<file>[^\s(]+)\((?P<line>\d+)\): (?:catastrophic )?error", re.M)
 _PTX_PLACE = re.compile(r"ptx input, line (\d+); (?:error|fatal)")
 _SOURCE_COMMENT = re.compile(r"^\s*// ([^\s:]+\.pyw?):(\d+)(?::|$)")
+# Printed in front of text that the user wrote: `ir.func.imported_text`.
+_IMPORTED_COMMENT = re.compile(r"^// imported at ([^\s:]+\.pyw?):(\d+)$")
+_KERNEL_HEAD = 'extern "C" __global__ void __launch_bounds__('
+_FIRST_ERROR = re.compile(r"(?:error|fatal)\s*:\s*(.+)$", re.M)
+_UNDEFINED = re.compile(r"identifier \"(\w+)\" is undefined|[\"'‘](\w+)[\"'’] was not declared")
 _MAX_LOG_LINES = 60
 
 
@@ -292,17 +297,64 @@ def _failure(
     if ptx_line is not None:
         details += f"\n  the assembler's line: {_line_of(run.ptx, int(ptx_line[1])).strip()}"
         line = _line_of_ptx(source, name, options)
-    origin = source_place(source, line) if line is not None else None
     where = f"{kept}:{line}" if line is not None else str(kept)
     if line is not None:
         details += f"\n  {name}.cu:{line}: {_line_of(source, line).strip()}"
-    path = source_files.get(origin[0]) if origin else None
-    lead = f"{origin[0]}:{origin[1]}: " if origin and not path else ""
+    shown = " ".join(o for o in options if o != f"-I{CUDA_HEADERS}")
+    return compiler_error(
+        "CUDA", run.log or run.status, f"{details}\n  options: {shown}\n  failed on {where}",
+        source, line, source_files, flags,
+    )  # fmt: skip
+
+
+def compiler_error(
+    compiler: str,
+    log: str,
+    details: str,
+    source: str,
+    line: int | None,
+    source_files: Mapping[str, str],
+    flags: Sequence[str] = (),
+) -> ToolchainError:
+    """The error for generated text that a compiler does not take.
+
+    Args:
+        compiler: its language.
+        log: what it wrote; `details`: what is shown of that.
+        line: of `source` at fault, if known.
+        source_files: base name -> path of the user's files.
+        flags: the user's.
+    """
+    first = _FIRST_ERROR.search(log)
+    missing = _UNDEFINED.search(log)
+    name = next(filter(None, missing.groups()), None) if missing else None
+    origin = source_place(source, line) if line is not None else None
+    span = source_span(origin, source_files, name)
+    lead = f"{origin[0]}:{origin[1]}: " if origin and span is None else ""
+    reason = first[1].strip() if first else log.partition("\n")[0]
+    if line is not None and is_imported(source, line):
+        hint = "correct the source text that is imported here"
+    elif name is not None and span is not None and name in span.source_line():
+        hint = f"define `{name}` in the text of a T.import_source"
+    else:
+        hint = f"remove compile_flags {list(flags)}" if flags else "report this source as a bug"
     return ToolchainError(
-        f"{lead}the CUDA compiler failed on {where}\n{details}\n  options: {' '.join(options)}",
-        Span(path, origin[1]) if origin and path else None,
-        hint=f"remove compile_flags {list(flags)}" if flags else "report this source as a bug",
+        f"{lead}the {compiler} compiler failed: {reason}\n{details}", span, hint=hint
     )
+
+
+def source_span(
+    place: tuple[str, int] | None, source_files: Mapping[str, str], part: str | None = None
+) -> Span | None:
+    """A place of `source_place` as a span: the word `part` of the line, or all of it."""
+    path = source_files.get(place[0]) if place else None
+    if place is None or path is None:
+        return None
+    text = Span(path, place[1]).source_line()
+    found = re.search(rf"\b{re.escape(part)}\b", text) if part else None
+    if found is not None:
+        return Span(path, place[1], found.start() + 1, place[1], found.end() + 1)
+    return Span(path, place[1], len(text) - len(text.lstrip()) + 1)
 
 
 def failing_line(log: str, file_name: str) -> int | None:
@@ -316,15 +368,29 @@ def failing_line(log: str, file_name: str) -> int | None:
 def source_place(source: str, line: int) -> tuple[str, int] | None:
     """Base name and line of the user's file that line `line` of generated text came from.
 
-    Printers write the user's line above each statement, as `// file.py:22: text`.
+    Printers write the user's line above each statement, as `// file.py:22: text`, and above text
+    that the user wrote where it was given.
     """
+    is_inside = True  # the same function as that line's
     for text in reversed(source.splitlines()[:line]):
-        match = _SOURCE_COMMENT.match(text)
+        imported = _IMPORTED_COMMENT.match(text)
+        match = imported or (_SOURCE_COMMENT.match(text) if is_inside else None)
         if match is not None:
             return match[1], int(match[2])
-        if text.startswith("}"):  # the end of the function before
+        if text.startswith(_KERNEL_HEAD):
             return None
+        is_inside = is_inside and not text.startswith("}")  # the end of the function before
     return None
+
+
+def is_imported(source: str, line: int) -> bool:
+    """Whether line `line` of generated text was written by the user."""
+    for text in reversed(source.splitlines()[:line]):
+        if _IMPORTED_COMMENT.match(text):
+            return True
+        if text.startswith(_KERNEL_HEAD) or _SOURCE_COMMENT.match(text):
+            return False
+    return False
 
 
 def _line_of_ptx(source: str, name: str, options: Sequence[str]) -> int | None:

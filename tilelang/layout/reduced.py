@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilelang.ir.expr import Expr, Var
+from tilelang.layout.distinct import distinct
 from tilelang.layout.fit import fit
 from tilelang.layout.fragment import Fragment
 
@@ -142,7 +143,7 @@ def find_partials(held: Table, line_of: Table) -> Partials:
 
 def first_holders(held: Table) -> Mask:
     """`[threads, registers]` the first thread that holds each element, and its register."""
-    numbers, first = np.unique(held, return_index=True)
+    numbers, first = distinct(held)
     chosen = np.zeros(held.size, bool)
     chosen[first[numbers != NOBODY]] = True
     return chosen.reshape(held.shape)
@@ -267,11 +268,12 @@ def _only_slot(table: Table, lines: int) -> Table | None:
 def _owners(table: Table, lines: int) -> Table:
     """`[lines, replicas]` threads that have each line, ascending; short rows repeat their last."""
     thread, slot = np.nonzero(table != NOBODY)
-    pairs = np.unique(np.stack([table[thread, slot], thread]), axis=1)
-    starts = np.searchsorted(pairs[0], np.arange(lines))
-    counts = np.bincount(pairs[0], minlength=lines)
+    pairs, _ = distinct(table[thread, slot] * len(table) + thread)
+    line, owner = np.divmod(pairs, len(table))
+    starts = np.searchsorted(line, np.arange(lines))
+    counts = np.bincount(line, minlength=lines)
     steps = np.minimum(np.arange(counts.max())[None, :], counts[:, None] - 1)
-    return pairs[1][starts[:, None] + steps]
+    return owner[starts[:, None] + steps]
 
 
 def fragment_of(owners: Table, registers: Table) -> Fragment | None:

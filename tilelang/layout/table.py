@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tilelang.ir.expr import Expr, Var
 from tilelang.layout.banks import conflict_degree
+from tilelang.layout.distinct import distinct
 from tilelang.layout.evaluate import evaluate
 from tilelang.layout.fit import fit
 
@@ -36,7 +37,7 @@ def linearize(axes: Sequence[Table], shape: Sequence[int]) -> Table:
 
 def is_one_to_one(offsets: Table) -> bool:
     """Whether no value occurs twice."""
-    return len(np.unique(offsets)) == offsets.size
+    return len(distinct(offsets)[0]) == offsets.size
 
 
 def collision(offsets: Table) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
@@ -56,8 +57,8 @@ def places_are_unique(threads: Table, offsets: Table) -> bool:
     places = threads * (int(offsets.max()) + 1) + offsets[..., None]
     numbers = np.arange(offsets.size).reshape(offsets.shape)[..., None]
     owners = np.broadcast_to(numbers, places.shape)
-    pairs = np.unique(np.stack([places.ravel(), owners.ravel()]), axis=1)
-    return len(np.unique(pairs[0])) == pairs.shape[1]
+    pairs, _ = distinct(places * offsets.size + owners)
+    return len(distinct(pairs // offsets.size)[0]) == len(pairs)
 
 
 def same(a: Sequence[Table], b: Sequence[Table]) -> bool:

@@ -22,6 +22,7 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, IntImm, Ramp, Var, const_value, logical_not
 from tilelang.ir.stmt import Allocate, For, annotation
 from tilelang.ir.visitor import used_vars
+from tilelang.layout.distinct import distinct
 from tilelang.layout.evaluate import evaluate
 from tilelang.transform.affine import split_linear
 from tilelang.transform.hazards import Access, inlined
@@ -253,7 +254,7 @@ class _Comparison:
         repeat = period(exprs, var)
         if repeat is None or values.size <= repeat:
             return values
-        return values[np.unique(values % repeat, return_index=True)[1]]
+        return values[distinct(values % repeat)[1]]
 
     def _drop_unequal(self) -> None:
         """Leave out values of a common variable where one index alone tells the places apart.
@@ -395,8 +396,8 @@ def _places(
         range_of_all *= extent
     if range_of_all <= _LIMIT:
         return a, b
-    numbers = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
-    return numbers[: len(a)], numbers[len(a) :]
+    numbers, _ = distinct(np.concatenate([a, b]))
+    return np.searchsorted(numbers, a), np.searchsorted(numbers, b)
 
 
 def _spread(values: Any, shape: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -318,6 +318,7 @@ def carried_fragment(partition: Partition, access: Access) -> Fragment | None:
     """
     import numpy as np
 
+    from tilelang.layout.distinct import distinct
     from tilelang.layout.evaluate import evaluate
 
     shape = static_shape(access.buffer.shape)
@@ -336,14 +337,15 @@ def carried_fragment(partition: Partition, access: Access) -> Fragment | None:
     thread, register = np.nonzero(runs)
     count = math.prod(shape)
     key = thread * count + number[runs]
-    _, first = np.unique(key, return_index=True)  # (thread, element), with its first register
+    _, first = distinct(key)  # (thread, element), with its first register
     order = np.lexsort((register[first], thread[first]))
     thread, register, held = (a[first][order] for a in (thread, register, number[runs]))
     starts = np.searchsorted(thread, thread)
     rank = np.arange(len(thread)) - starts
     by_element = np.lexsort((thread, held))
     thread, rank, held = thread[by_element], rank[by_element], held[by_element]
-    elements, begin, copies = np.unique(held, return_index=True, return_counts=True)
+    elements, begin = distinct(held)
+    copies = np.diff(np.append(begin, len(held)))
     if len(elements) != count or (rank != np.repeat(rank[begin], copies)).any():
         return None
     replica = np.minimum(np.arange(int(copies.max())), copies[:, None] - 1)

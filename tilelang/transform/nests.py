@@ -28,8 +28,9 @@ from tilelang.ir.expr import (
     equal,
     is_const,
 )
-from tilelang.ir.stmt import BufferStore, For, Stmt, annotation
-from tilelang.ir.visitor import used_vars, walk
+from tilelang.ir.ops import is_pure
+from tilelang.ir.stmt import Bind, BufferStore, For, Stmt, annotation
+from tilelang.ir.visitor import Mutator, substitute, used_vars, walk
 from tilelang.layout.blocked import BlockedFragment, widest_vector
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.holding import both, fitted, holding_of
@@ -77,7 +78,8 @@ class Nest:
 
     def __init__(self, node: For) -> None:
         self.node = node
-        self.loops, self.body = collect_nest(node)
+        self.loops, body = collect_nest(node)
+        self.body = with_places_spelled_out(body)
         self.variables: list[Var] = [loop.var for loop in self.loops]
         self.vector_loop = innermost_choice(self.variables, self.body)
 
@@ -181,6 +183,29 @@ class Nest:
         """The user's own assignment of iterations to threads."""
         found = annotation(self.node.annotations, LOOP_LAYOUT)
         return found if isinstance(found, Fragment) else None
+
+
+def with_places_spelled_out(body: Stmt) -> Stmt:
+    """`body` with integer names replaced by what they stand for, so that indices show how they
+    depend on the loops: `row = by * 64 + i; A[row, j]` is `A[by * 64 + i, j]`."""
+    values: dict[Var, Expr] = {}
+    for node in walk(body):
+        if isinstance(node, Bind) and node.var.dtype.is_int and node.var.dtype.lanes == 1:
+            value = substitute(node.value, values)
+            if is_pure(value):
+                values[node.var] = value
+    return _Inline(values).mutate(body) if values else body
+
+
+class _Inline(Mutator):
+    def __init__(self, values: Mapping[Var, Expr]) -> None:
+        self.values = values
+
+    def mutate_Var(self, node: Var) -> Expr:
+        return self.values.get(node, node)
+
+    def mutate_Bind(self, node: Bind) -> Stmt | None:
+        return None if node.var in self.values else self.mutate_children(node)
 
 
 def _is_memory(buffer: Buffer) -> bool:

@@ -184,12 +184,12 @@ def plan_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     Raises:
         ResourceError: when the size of an on-chip buffer is not a constant.
     """
-    del ctx  # a CPU has no limit to check against
     return replace(func, body=_Planner(ctx).mutate(func.body))
 
 
 class _Planner(Mutator):
-    def __init__(self) -> None:
+    def __init__(self, ctx: PassContext) -> None:
+        self.ctx = ctx  # takes the plans; a CPU has no limit to check against
         self.places: dict[Var, PlannedBuffer] = {}
         self.workspaces: list[Stmt] = []
         self.in_launch = False

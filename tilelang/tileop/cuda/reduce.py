@@ -189,20 +189,27 @@ def collect(meeting: Buffer, combiner: Combiner, to: Destination, ctx: LowerCont
 def combine_registers(
     source: Buffer, plan: Partials, part: Buffer, combiner: Combiner, thread: Expr
 ) -> Stmt:
-    """`part[s]` = the registers of slot `s`, combined."""
+    """`part[s]` = the registers of slot `s`, combined; the identity where there are none.
+
+    A register that holds no element is not read: nothing ever wrote it.
+    """
     groups = plan.slots.registers
     valid = plan.held != NOBODY
-    busy = plan.lines != NOBODY
-    whole = all(np.array_equal(valid[:, r], busy[:, s]) for s, g in enumerate(groups) for r in g)
-    if whole and len({len(g) for g in groups}) == 1:
-        return _combine_evenly(source, np.asarray(groups), part, combiner)
+    alike = (valid == valid[:, :1]).all() and len({len(g) for g in groups}) == 1
+    if alike:
+        evenly = _combine_evenly(source, np.asarray(groups), part, combiner)
+        neutral = loop(
+            "s", len(groups), lambda s: BufferStore(part, combiner.identity, (s,)),
+            LoopKind.UNROLLED,
+        )  # fmt: skip
+        return when(condition_of(valid[:, 0], thread), evenly, neutral)
 
     def straight(slot: int, registers: tuple[int, ...]) -> Stmt:
         total: Expr | None = None
         stmts: list[Stmt] = []
         at = (as_expr(slot),)
         for number in registers:
-            cond = condition_of(valid[:, number], thread, busy[:, slot])
+            cond = condition_of(valid[:, number], thread)
             x = combiner.enter(register(source, as_expr(number)))
             if not is_const(cond):
                 x = if_then_else(cond, x, combiner.identity)

@@ -1,0 +1,135 @@
+"""Pictures of layouts: `plot_layout` draws one cell per element.
+
+In: a `Layout` or a `Fragment`, from anybody. Out: a PNG or SVG file, or a matplotlib figure. A
+fragment's cells are coloured by thread and say `thread:register`; a layout's are coloured by bank,
+or by offset where the width of an element is not told, and say the offset. matplotlib is loaded
+when a picture is drawn (`pip install tilelang[viz]`), and no window is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tilelang.errors import ArgumentTypeError, LayoutError, ToolchainError
+from tilelang.layout.banks import BANK_BYTES, BANKS
+from tilelang.layout.fragment import Fragment
+from tilelang.layout.layout import Layout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Table = npt.NDArray[np.int64]
+
+_LEGIBLE = 5.0  # points; smaller text is left out
+_POINTS_PER_INCH = 72
+_MOST_INCHES = 24.0  # of a side
+_LARGEST_CELL, _SMALLEST_CELL = 0.5, 0.08  # inches
+_MOST_CELLS = 1 << 20
+_SHOWN_REPLICAS = 2  # threads that a cell names, of those that hold its element
+_DISTINCT = 20  # colours that are told apart at a glance
+
+
+def plot_layout(
+    layout: Layout, path: str | Path | None = None, *, bits: int | None = None, title: str = ""
+) -> Figure:
+    """Draw where the elements are; axes before the last two are drawn below each other.
+
+    Args:
+        layout: a `Layout` or a `Fragment`.
+        path: file to write, `.png`, `.svg` or another suffix that matplotlib knows.
+        bits: width of an element in shared memory: a layout's cells are coloured by bank.
+        title: by default, the layout as it prints, where that is short.
+
+    Returns:
+        The figure, for changes and for notebooks.
+
+    Raises:
+        ArgumentTypeError: for anything but a layout.
+        LayoutError: for more than 2^20 elements.
+        ToolchainError: without matplotlib.
+    """
+    if not isinstance(layout, Layout):
+        raise ArgumentTypeError(f"plot_layout draws layouts, got {type(layout).__name__}")
+    colors, texts = _cells(layout, bits)
+    if colors.size > _MOST_CELLS:
+        raise LayoutError(f"{layout}: {colors.size} elements are too many for a picture")
+    figure = _draw(colors, texts, _title(layout, title))
+    if path is not None:
+        figure.savefig(path)
+    return figure
+
+
+def _cells(layout: Layout, bits: int | None) -> tuple[Table, npt.NDArray[Any]]:
+    """The number that colours each cell, and its text, as matrices."""
+    columns = layout.shape[-1]
+    places = layout.offsets.reshape(-1, columns)
+    if isinstance(layout, Fragment):
+        threads = np.sort(layout.thread_table.reshape(places.size, -1), axis=1)
+        names = [_holders(row) for row in threads.tolist()]
+        texts = [f"{t}:{r}" for t, r in zip(names, places.ravel().tolist())]
+        return threads[:, 0].reshape(places.shape), np.reshape(texts, places.shape)
+    texts = places.astype(str)
+    return (places if bits is None else places * bits // 8 // BANK_BYTES % BANKS), texts
+
+
+def _holders(threads: list[int]) -> str:
+    """`3`, or `3,7+` of a longer list."""
+    distinct = list(dict.fromkeys(threads))
+    shown = ",".join(map(str, distinct[:_SHOWN_REPLICAS]))
+    return f"{shown}+" if len(distinct) > _SHOWN_REPLICAS else shown
+
+
+def _title(layout: Layout, title: str) -> str:
+    text = str(layout)
+    return title or (text if len(text) <= 100 else f"{type(layout).__name__} {list(layout.shape)}")
+
+
+def cell_inches(rows: int, columns: int, longest: int) -> tuple[float, float]:
+    """Width of a (square) cell, and size of its text in points; 0: none."""
+    wanted = max(0.3, 0.012 * _LEGIBLE * (longest + 1) * 1.4)
+    side = min(max(wanted, 0.3), _LARGEST_CELL, _MOST_INCHES / max(rows, columns))
+    side = max(side, _SMALLEST_CELL)
+    size = min(side * _POINTS_PER_INCH / (0.62 * max(longest, 1) + 0.8), 10.0)
+    return side, size if size >= _LEGIBLE else 0.0
+
+
+def _draw(colors: Table, texts: npt.NDArray[Any], title: str) -> Figure:
+    try:
+        import matplotlib  # a large library that nothing else needs
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolchainError(
+            "plot_layout needs matplotlib", hint="pip install tilelang[viz]"
+        ) from error
+    rows, columns = colors.shape
+    longest = max(map(len, texts.ravel().tolist()))
+    side, size = cell_inches(rows, columns, longest)
+    figure = Figure((columns * side + 1.2, rows * side + 1.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    few = int(colors.max()) < _DISTINCT
+    palette = matplotlib.colormaps["tab20" if few else "turbo"]
+    painted = palette(colors if few else colors / int(colors.max()))
+    axes.imshow(painted, interpolation="nearest", aspect="equal")
+    axes.set_title(title, fontsize=8, wrap=True)
+    axes.xaxis.tick_top()
+    axes.tick_params(labelsize=7)
+    if size:
+        _label(axes, painted, texts, size)
+    return figure
+
+
+def _label(axes: Any, painted: npt.NDArray[Any], texts: npt.NDArray[Any], size: float) -> None:
+    """Lines between the cells, and the text of each in black or white."""
+    rows, columns = texts.shape
+    axes.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    bright = painted[..., :3] @ np.array([0.299, 0.587, 0.114]) > 0.55
+    for (row, column), text in np.ndenumerate(texts):
+        color = "black" if bright[row, column] else "white"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
