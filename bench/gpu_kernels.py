@@ -60,15 +60,14 @@ def attention(batch, heads, seq_len, dim, causal, block_M, block_N, stages, thre
             steps = T.ceildiv(row + block_M, block_N) if causal else T.ceildiv(seq_len, block_N)
             for k in T.Pipelined(steps, num_stages=stages):
                 T.copy(K[bz, by, k * block_N : (k + 1) * block_N, :], K_shared)
-                if causal:
-                    for i, j in T.Parallel(block_M, block_N):
-                        visible = k * block_N + j <= row + i
-                        scores[i, j] = T.if_then_else(visible, 0, -T.infinity("float32"))
-                else:
-                    T.clear(scores)
+                T.clear(scores)
                 T.gemm(
                     Q_shared, K_shared, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow
                 )
+                if causal and (k + 1) * block_N > row + 1:  # a tile on the diagonal
+                    for i, j in T.Parallel(block_M, block_N):
+                        visible = k * block_N + j <= row + i
+                        scores[i, j] = T.if_then_else(visible, scores[i, j], -T.infinity("float32"))
                 T.copy(row_max, row_max_old)
                 T.reduce_max(scores, row_max, dim=1, clear=False)
                 for i in T.Parallel(block_M):
@@ -221,12 +220,12 @@ def gemv_w4a16(N, K, rows, warps, dtype):
     """`y = W x`, W of N by K unsigned 4-bit numbers (eight to a word), zero point 8, no scales.
 
     A warp computes `rows` rows, each lane 32 weights of a row at a time. Four bits at place b of a
-    float's mantissa are `1 + q * 2**(b - 23)`, so with x scaled by `2**(23 - b)` a weight costs a
-    mask and a multiply-add; what the ones contribute is the same for all rows.
+    word, read as a float, are the subnormal `q * 2**(b - 149)`: with x scaled by `2**(110 - b)` a
+    weight costs a mask and a multiply-add, and the sum is `2**-39` of what is wanted.
     """
     steps = K // 1024  # a warp's lanes take 32 weights each
-    # weight p of a word: in the word shifted by 12 to the left, as it is, or to the right; its bit
-    places = ((0, 12), (0, 16), (1, 8), (1, 12), (1, 16), (2, 8), (2, 12), (2, 16))
+    # weight p of a word: in the word itself (0) or in the word shifted right by 12 (1); its bit
+    places = ((0, 0), (0, 4), (0, 8), (0, 12), (0, 16), (1, 8), (1, 12), (1, 16))
 
     @T.prim_func
     def kernel(
@@ -236,34 +235,33 @@ def gemv_w4a16(N, K, rows, warps, dtype):
             lane = T.get_thread_binding(0)
             warp = T.get_thread_binding(1)
             first = (bx * warps + warp) * rows
-            words = T.alloc_local((3, rows, 4), "uint32")
+            words = T.alloc_local((2, rows, 4), "uint32")
             x = T.alloc_local((32,), dtype)
+            scaled = T.alloc_local((32,), "float32")
             acc = T.alloc_local((rows,), "float32")
-            offset = T.alloc_local((1,), "float32")
+            x_sum = T.alloc_local((1,), "float32")
             T.clear(acc)
-            T.clear(offset)
-            for k in T.serial(steps):
+            T.clear(x_sum)
+            for k in T.unroll(steps, unroll_factor=2):
                 for r in T.unroll(rows):
                     for v in T.vectorized(4):
-                        words[1, r, v] = W[first + r, (k * 32 + lane) * 4 + v]
+                        words[0, r, v] = W[first + r, (k * 32 + lane) * 4 + v]
                 for v in T.vectorized(32):
                     x[v] = X[(k * 32 + lane) * 32 + v]
                 for r in T.unroll(rows):
                     for w in T.unroll(4):
-                        words[0, r, w] = words[1, r, w] << 12
-                        words[2, r, w] = words[1, r, w] >> 12
+                        words[1, r, w] = words[0, r, w] >> 12
                 for w in T.unroll(4):
                     for p, (shifted, bit) in enumerate(places):
-                        value = T.cast(x[w * 8 + p], "float32")
-                        scaled = value * float(1 << (23 - bit))
-                        offset[0] += scaled + value * 8
+                        x_sum[0] += x[w * 8 + p]
+                        scaled[w * 8 + p] = T.cast(x[w * 8 + p], "float32") * 2.0 ** (110 - bit)
                         for r in T.unroll(rows):
-                            bits = (words[shifted, r, w] & (15 << bit)) | 0x3F800000
-                            acc[r] += T.reinterpret(bits, "float32") * scaled
-            ones = T.warp_reduce_sum(offset[0])
+                            weight = T.reinterpret(words[shifted, r, w] & (15 << bit), "float32")
+                            acc[r] += weight * scaled[w * 8 + p]
+            offset = T.warp_reduce_sum(x_sum[0]) * 8
             for r in T.unroll(rows):
                 total = T.warp_reduce_sum(acc[r])
                 if lane == 0:
-                    Y[first + r] = total - ones
+                    Y[first + r] = total * 2.0**39 - offset
 
     return kernel

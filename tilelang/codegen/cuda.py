@@ -35,7 +35,13 @@ from tilelang.ir.annotation import (
 )
 from tilelang.ir.buffer import LOCAL, SHARED_SCOPES, Buffer
 from tilelang.ir.expr import Expr, Var, const_value
-from tilelang.ir.func import PASS_CONFIGS, RESTRICT_DROPPED, SOURCE_PRELUDE, PrimFunc
+from tilelang.ir.func import (
+    PASS_CONFIGS,
+    RESTRICT_DROPPED,
+    SOURCE_PRELUDE,
+    PrimFunc,
+    imported_text,
+)
 from tilelang.ir.visitor import walk
 from tilelang.transform.config import PassConfigKey, normalize, option
 
@@ -82,14 +88,17 @@ class CudaPrinter(CudaOperations):
     def unit(self) -> str:
         """The translation unit."""
         kernels: list[str] = []
+        preludes = {text: text for text in self.preludes}  # each once
         for launch in kernel_launches(self.func):
             prelude = S.annotation(launch.node.annotations, PRELUDE)
-            if isinstance(prelude, str) and prelude not in self.preludes:
-                self.preludes.append(prelude)
+            if isinstance(prelude, str):
+                preludes.setdefault(prelude, imported_text(prelude, launch.span))
             source = source_kernel(launch.node)
-            kernels.append(source[0] if source else self._kernel(launch))
+            kernels.append(
+                imported_text(source[0], launch.span) if source else self._kernel(launch)
+            )
         headers = "\n".join((_QUIET, *self.headers))
-        return "\n\n".join((headers, *self.preludes, *kernels)) + "\n"
+        return "\n\n".join((headers, *preludes.values(), *kernels)) + "\n"
 
     # -- one kernel -------------------------------------------------------------------------------
 

@@ -249,7 +249,11 @@ def _failure(
 ) -> Error:
     """The error for text that the C++ compiler does not take, at the user's line if it is known."""
     text = (result.stderr.strip() or result.stdout.strip()).replace(f"{EMULATOR_HEADERS}{os.sep}", "")
-    lines = _IN_FOLDER.sub(TEXT_FILE, text).splitlines()
+    lines = [
+        line
+        for line in _IN_FOLDER.sub(TEXT_FILE, text).splitlines()
+        if not line.startswith("In file included from")
+    ]
     log = "\n".join(lines[:_MAX_LOG_LINES])
     match = _ERROR_PLACE.search(log)
     kept = Path(tempfile.mkdtemp(prefix="tilelang-failed-")) / TEXT_FILE

@@ -328,7 +328,10 @@ def compiler_error(
     first = _FIRST_ERROR.search(log)
     missing = _UNDEFINED.search(log)
     name = next(filter(None, missing.groups()), None) if missing else None
-    origin = source_place(source, line) if line is not None else None
+    if line is not None:
+        origin = source_place(source, line)
+    else:
+        origin = _directed_place(log, source_files)
     span = source_span(origin, source_files, name)
     lead = f"{origin[0]}:{origin[1]}: " if origin and span is None else ""
     reason = first[1].strip() if first else log.partition("\n")[0]
@@ -341,6 +344,15 @@ def compiler_error(
     return ToolchainError(
         f"{lead}the {compiler} compiler failed: {reason}\n{details}", span, hint=hint
     )
+
+
+def _directed_place(log: str, source_files: Mapping[str, str]) -> tuple[str, int] | None:
+    """The first error's place, where line directives made it one in a user's file."""
+    for match in _LOG_PLACE.finditer(log):
+        name = os.path.basename(match["file"])
+        if name in source_files:
+            return name, int(match["line"])
+    return None
 
 
 def source_span(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from tilelang.errors import Span
 from tilelang.ir.annotation import constants
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Var
@@ -22,6 +24,13 @@ SOURCE_PRELUDE = "tilelang_prelude"  # tuple[str, ...]: device text placed befor
 TARGET = "target"  # Target: set when compilation begins
 GLOBAL_SYMBOL = "global_symbol"  # str: exported name
 FUNCTION_KEYS = constants(dict(globals()))
+
+
+def imported_text(text: str, span: Span | None) -> str:
+    """Device text of a user, under a comment that says where it was given."""
+    if span is None:
+        return text
+    return f"// imported at {os.path.basename(span.file)}:{span.line}\n{text}"
 
 
 @node

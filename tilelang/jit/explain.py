@@ -9,6 +9,7 @@ prints as text and turns into plain values for JSON.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,15 +35,13 @@ if TYPE_CHECKING:
     from tilelang.target.occupancy import Occupancy
     from tilelang.target.target import Target
 
-Operation = NestNote | InstructionNote if TYPE_CHECKING else object
-
 
 @dataclass(frozen=True)
 class OperationExplanation:
     """One operation of the program, how it runs, and how many of its copies in the kernel do so.
 
     Attributes:
-        source: the user's line.
+        line, file: where it stands; source: the text of that line.
         how: the note of the pass that decided.
         times: copies that run the same way; loops that are pipelined have several.
     """
@@ -50,7 +49,7 @@ class OperationExplanation:
     line: int | None
     file: str | None
     source: str
-    how: Operation
+    how: NestNote | InstructionNote
     times: int = 1
 
 
@@ -90,7 +89,7 @@ class LaunchExplanation:
     exchanges: tuple[ExchangeNote, ...]
     layouts: tuple[LayoutNote, ...]
     barriers: tuple[BarrierNote, ...]
-    memory: MemoryPlan | None
+    memory: MemoryPlan
     device: DeviceUsage | None
     why_no_device: str | None
 
@@ -101,7 +100,7 @@ class LaunchExplanation:
         parts += _section("layouts", [str(x) for x in self.layouts])
         parts += _section("exchanges", [str(x) for x in self.exchanges])
         parts += _section("barriers", [str(x) for x in self.barriers])
-        parts += _section("memory", [str(self.memory)] if self.memory else [])
+        parts += _section("memory", [str(self.memory)] if self.memory.buffers else [])
         device = str(self.device) if self.device else self.why_no_device
         parts += _section("device", [device] if device else [])
         return "\n".join(parts)
@@ -162,17 +161,17 @@ def _launch(
     why_no_device: str | None,
 ) -> LaunchExplanation:
     def of(*kinds: type) -> list[Any]:
-        own = [n for n in notes if isinstance(n, kinds) and getattr(n, "launch") == head.launch]
-        return list(dict.fromkeys(own))
+        found = [n for n in notes if isinstance(n, kinds)]
+        return list(dict.fromkeys(n for n in found if getattr(n, "launch", 0) == head.launch))
 
-    repeated = [n for n in notes if isinstance(n, (NestNote, InstructionNote))]
+    copies = Counter(n for n in notes if isinstance(n, (NestNote, InstructionNote)))
     operations = [
         OperationExplanation(
             n.span.line if n.span else None,
             n.span.file if n.span else None,
             n.span.source_line().strip() if n.span else "",
             n,
-            repeated.count(n),
+            copies[n],
         )
         for n in of(NestNote, InstructionNote)
     ]
@@ -214,9 +213,7 @@ def _device(
 
     total = usage.shared_bytes + shared
     number = capability(compile_arch(target))
-    return DeviceUsage(
-        usage, shared, occupancy(number, head.threads, usage.registers, total)
-    )
+    return DeviceUsage(usage, shared, occupancy(number, head.threads, usage.registers, total))
 
 
 # -- text and plain values -------------------------------------------------------------------------

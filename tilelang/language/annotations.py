@@ -75,7 +75,8 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
     Raises:
         AnnotationError: for a key that is no buffer, or a value that is no layout.
         ShapeError: for a layout of another shape than its buffer.
-        LayoutError: for a map that puts two elements of a shared buffer in one place.
+        LayoutError: for a map that puts two elements of a buffer on the chip in one place, or one
+            where there is none.
     """
     from tilelang.layout import Fragment, Layout
 
@@ -95,6 +96,13 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
                 "and needs a Fragment, got a Layout",
                 argument_span(0),
             )
+        if buffer.scope() != FRAGMENT and isinstance(layout, Fragment):
+            raise AnnotationError(
+                f"annotate_layout: `{buffer.name}` is in {buffer.scope()} memory "
+                "and needs a Layout, got a Fragment, which spreads elements over threads",
+                argument_span(0),
+                notes=_origin(buffer),
+            )
         _check_layout(buffer, layout)
         entries.append((buffer, layout))
     current().attribute_rest(keys.LAYOUTS, tuple(entries))
@@ -109,14 +117,37 @@ def _check_layout(buffer: Buffer, layout: Any) -> None:
             argument_span(0),
             notes=_origin(buffer),
         )
-    if buffer.scope() in SHARED_SCOPES and not layout.is_injective:
-        one, other = ((*map(int, index),) for index in layout.collision())
+    reason = _no_storage(buffer, layout)
+    if reason is not None:
         raise LayoutError(
-            f"annotate_layout: the layout of `{buffer.name}` puts its elements {one} and {other} "
-            "in one place",
+            f"annotate_layout: the layout of `{buffer.name}` puts its {reason}",
             argument_span(0),
             notes=_origin(buffer),
         )
+
+
+def _no_storage(buffer: Buffer, layout: Any) -> str | None:
+    """Why a layout gives the elements of a buffer on the chip no places of their own."""
+    if buffer.scope() not in (*SHARED_SCOPES, FRAGMENT):
+        return None
+    for table, what in ((layout.offsets, "place"), (getattr(layout, "thread_table", None), "thread")):
+        if table is not None and int(table.min()) < 0:
+            index = (*map(int, _index_of_least(table)[: len(buffer.shape)]),)
+            return f"element {index} in {what} {int(table.min())}; numbers begin at 0"
+    if layout.is_injective:
+        return None
+    where = "register of a thread" if buffer.scope() == FRAGMENT else "place"
+    pair = layout.collision()
+    if pair is None:
+        return f"elements in too few places: two share one {where}"
+    one, other = ((*map(int, index),) for index in pair)
+    return f"elements {one} and {other} in one {where}"
+
+
+def _index_of_least(table: Any) -> tuple[Any, ...]:
+    import numpy as np  # layouts are tables; loaded when the first one is asked for
+
+    return np.unravel_index(int(table.argmin()), table.shape)
 
 
 def annotate_safe_value(values: Mapping[Any, Any]) -> None:

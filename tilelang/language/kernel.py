@@ -9,7 +9,7 @@ from typing import Any
 from tilelang.errors import ArgumentError, LanguageError, caller_span
 from tilelang.ir import annotation as keys
 from tilelang.ir.expr import HANDLE, INT32, Call, Expr, StringImm, Var, as_expr, const_value
-from tilelang.ir.func import SOURCE_PRELUDE
+from tilelang.ir.func import SOURCE_PRELUDE, imported_text
 from tilelang.ir.stmt import Evaluate, Launch
 from tilelang.language.builder import Builder, Scope, annotations_of, current, emit
 from tilelang.language.location import argument_span
@@ -239,7 +239,8 @@ def import_source(text: str | None) -> None:
     """Put device source text (functions for `call_extern`) before the kernels; `None`: nothing."""
     if text is not None:
         builder = current()
-        builder.attributes[SOURCE_PRELUDE] = (*builder.attributes.get(SOURCE_PRELUDE, ()), text)
+        before = builder.attributes.get(SOURCE_PRELUDE, ())
+        builder.attributes[SOURCE_PRELUDE] = (*before, imported_text(text, caller_span()))
 
 
 def CUDASourceCodeKernel(

@@ -83,6 +83,14 @@ class Fragment(Layout):
         """Whether no two elements share a register of a thread."""
         return tables().places_are_unique(self.thread_table, self.offsets)
 
+    def collision(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """Two logical indices that share a register of a thread, or `None`.
+
+        Only the first thread of each element is looked at; `is_injective` asks for all.
+        """
+        first = self.thread_table[..., 0]
+        return tables().collision(first * (int(self.offsets.max()) + 1) + self.offsets)
+
     def map_forward_thread(self, indices: Sequence[Any], rep: Any = None) -> Expr:
         """The thread that holds the element at `indices` (in replica `rep`)."""
         values: dict[Var, Any] = dict(zip(self.variables, indices))

@@ -53,9 +53,7 @@ class Occupancy:
         )
 
 
-def occupancy(
-    capability: int, threads: int, registers: int, shared_bytes: int
-) -> Occupancy | None:
+def occupancy(capability: int, threads: int, registers: int, shared_bytes: int) -> Occupancy | None:
     """The occupancy of a kernel; `None` for a device whose limits are not in the table.
 
     Args:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 Table = npt.NDArray[np.int64]
 
 _LEGIBLE = 5.0  # points; smaller text is left out
+_LARGEST_TEXT = 10.0
+_LETTER, _MARGIN = 0.62, 0.8  # width of a digit and of what surrounds the text, by its size
 _POINTS_PER_INCH = 72
 _MOST_INCHES = 24.0  # of a side
-_LARGEST_CELL, _SMALLEST_CELL = 0.5, 0.08  # inches
+_LARGEST_CELL, _SILENT_CELL = 0.5, 0.1  # inches; of cells with text, and without
 _MOST_CELLS = 1 << 20
 _SHOWN_REPLICAS = 2  # threads that a cell names, of those that hold its element
 _DISTINCT = 20  # colours that are told apart at a glance
@@ -90,11 +92,11 @@ def _title(layout: Layout, title: str) -> str:
 
 def cell_inches(rows: int, columns: int, longest: int) -> tuple[float, float]:
     """Width of a (square) cell, and size of its text in points; 0: none."""
-    wanted = max(0.3, 0.012 * _LEGIBLE * (longest + 1) * 1.4)
-    side = min(max(wanted, 0.3), _LARGEST_CELL, _MOST_INCHES / max(rows, columns))
-    side = max(side, _SMALLEST_CELL)
-    size = min(side * _POINTS_PER_INCH / (0.62 * max(longest, 1) + 0.8), 10.0)
-    return side, size if size >= _LEGIBLE else 0.0
+    side = min(_LARGEST_CELL, _MOST_INCHES / max(rows, columns))
+    size = side * _POINTS_PER_INCH / (_LETTER * longest + _MARGIN)
+    if size < _LEGIBLE:
+        return min(side, _SILENT_CELL), 0.0
+    return side, min(size, _LARGEST_TEXT)
 
 
 def _draw(colors: Table, texts: npt.NDArray[Any], title: str) -> Figure:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tilelang.ir.annotation import COALESCED_WIDTH, LOOP_LAYOUT, PREFER_ASYNC, TILE_OP
-from tilelang.ir.buffer import LOCAL, VAR
+from tilelang.ir.buffer import LOCAL, SHARED_DYN, VAR, Buffer
 from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
-from tilelang.ir.stmt import Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
-from tilelang.ir.tile import TileOp
-from tilelang.ir.visitor import Mutator
+from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
+from tilelang.ir.tile import TileOp, TileOperand
+from tilelang.ir.visitor import Mutator, substitute
 from tilelang.tileop.atomic import Atomic
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.fill import Fill
@@ -27,6 +27,7 @@ from tilelang.transform.context import PassContext
 from tilelang.transform.lower_tile_ops import located
 
 _NAMES = "ijklmnpqr"
+_ELEMENTWISE = ("copy", "transpose", "im2col")  # operations that may read a fragment
 Indices = tuple[Expr, ...]
 
 
@@ -44,26 +45,56 @@ def expand_tile_ops(func: PrimFunc, ctx: PassContext) -> PrimFunc:
 
 class _Expand(Mutator):
     def mutate_TileOp(self, node: TileOp) -> Stmt:
-        operator = operator_for(node)
-        match operator:
-            case Copy():
-                return expand_copy(operator)
-            case Fill():
-                return _expand_fill(operator)
-            case Atomic():
-                return _expand_atomic(operator)
-            case Transpose():
-                return _expand_transpose(operator)
-            case Im2Col():
-                return _expand_im2col(operator)
-            case _:
-                return node
+        before, node = _through_shared(node)
+        return seq([*before, _expanded(operator_for(node))])
+
+
+def _expanded(operator: Operator) -> Stmt:
+    match operator:
+        case Copy():
+            return expand_copy(operator)
+        case Fill():
+            return _expand_fill(operator)
+        case Atomic():
+            return _expand_atomic(operator)
+        case Transpose():
+            return _expand_transpose(operator)
+        case Im2Col():
+            return _expand_im2col(operator)
+        case _:
+            return operator.node
+
+
+def _is_private(buffer: Buffer) -> bool:
+    return buffer.scope() in (LOCAL, VAR)
+
+
+def _through_shared(node: TileOp) -> tuple[list[Stmt], TileOp]:
+    """What goes before `node`, and `node`: a thread that fills an array of its own needs all
+    elements of a fragment, which others hold, so it takes them from a copy in shared memory."""
+    written = [o.region.buffer for o in node.operands if o.is_written]
+    if node.op not in _ELEMENTWISE or not any(_is_private(b) for b in written):
+        return [], node
+    before: list[Stmt] = []
+    copies: dict[Buffer, Buffer] = {}
+    for buffer in (o.region.buffer for o in node.operands if o.is_read):
+        if buffer.is_fragment and buffer not in copies:
+            made = Buffer(f"{buffer.name}_shared", buffer.shape, buffer.dtype, SHARED_DYN)
+            copies[buffer] = made
+            before += [Allocate(made, span=node.span), copy_nest(buffer, made, node)]
+    return before, substitute(node, buffers=copies) if copies else node
+
+
+def copy_nest(src: Buffer, dst: Buffer, place: Stmt) -> Stmt:
+    """`dst = src`, as a nest that belongs to the line of `place`."""
+    operands = (TileOperand("src", src.region(), "r"), TileOperand("dst", dst.region(), "w"))
+    return expand_copy(Copy(TileOp("copy", operands, span=place.span)))
 
 
 def parallel(node: TileOp, extents: Sequence[Expr], body: Callable[[Indices], Stmt]) -> Stmt:
     """A nest over `extents` that stands for `node`."""
-    if any(o.region.buffer.scope() in (LOCAL, VAR) for o in node.operands):
-        return located(nest(extents, body), node.span)  # each thread has all of its own array
+    if any(_is_private(o.region.buffer) for o in node.operands if o.is_written):
+        return located(nest(extents, body), node.span)  # each thread fills all of its own array
     sizes = list(extents) or [as_expr(1)]
     variables = [
         Var(_NAMES[d] if d < len(_NAMES) else f"i{d}", e.dtype) for d, e in enumerate(sizes)

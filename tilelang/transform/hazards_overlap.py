@@ -27,11 +27,11 @@ from tilelang.layout.evaluate import evaluate
 from tilelang.transform.affine import split_linear
 from tilelang.transform.hazards import Access, inlined
 from tilelang.transform.hazards_indices import is_index_arithmetic, period
+from tilelang.transform.hazards_tables import LIMIT, Points, along, meetings, numbered, spread
 from tilelang.transform.plan_memory import buffer_bytes
 from tilelang.transform.thread_grid import WARP, ThreadGrid
 
 MANY = -1  # a distance of at least `hazards_flow.MAX_DISTANCE` iterations
-_LIMIT = 1 << 21  # elements of a table
 Distances = Mapping[int, int]  # id of a loop around both -> iterations between the accesses
 
 
@@ -122,7 +122,7 @@ class _Comparison:
         self.distances = distances
         self.shared: dict[Var, np.ndarray[Any, Any] | None] = {}  # None: not yet decided
         self.ranges: dict[Var, tuple[int, int] | None] = {}
-        self.is_apart = False  # two constant indices differ
+        self.is_apart = False  # for a reason that needs no table
         same = a.buffer is b.buffer
         if not same and a.buffer.data in storage.layouts:
             raise _Undecided
@@ -130,6 +130,15 @@ class _Comparison:
         self.a = self._side(a, unit, same, earlier=True)
         self.b = self._side(b, unit, same, earlier=False)
         self._decide_shared()
+        self.is_apart = self.is_apart or self._is_too_far()
+
+    def _is_too_far(self) -> bool:
+        """Whether a loop around both ends before that many iterations have passed."""
+        for loop in self.a.access.place.loops:
+            extent = const_value(loop.extent) if isinstance(loop, For) else None
+            if extent is not None and extent <= self.distances.get(id(loop), 0):
+                return True
+        return False
 
     # -- the variables ---------------------------------------------------------------------------
 
@@ -224,7 +233,7 @@ class _Comparison:
 
     def _common_values(self, var: Var) -> np.ndarray[Any, Any]:
         bounds = self.ranges[var]
-        if bounds is not None and bounds[1] - bounds[0] <= _LIMIT:
+        if bounds is not None and bounds[1] - bounds[0] <= LIMIT:
             values = self._distinct(var, np.arange(*bounds, dtype=np.int64), (self.a, self.b))
         else:
             sides = (self.a, self.b)
@@ -290,7 +299,7 @@ class _Comparison:
 
     def result(self, per_warp: bool, any_thread: bool) -> Overlap:
         if self.is_apart or any(v is not None and v.size == 0 for v in self.shared.values()):
-            return Overlap.NONE  # also where the loop is shorter than the distance
+            return Overlap.NONE
         first, second = self._points(self.a), self._points(self.b)
         if not first.keys or not second.keys:
             return Overlap.NONE
@@ -300,9 +309,8 @@ class _Comparison:
         else:
             width_a, width_b = self.a.widths, self.b.widths
         first, second = first.expanded(width_a), second.expanded(width_b)
-        low, high = _places(first.keys, second.keys)
         owners = [p.threads // WARP if per_warp else p.threads for p in (first, second)]
-        is_met, is_own = _meetings(low, high, *owners)
+        is_met, is_own = meetings(*numbered(first.keys, second.keys), *owners)
         if not is_met:
             return Overlap.NONE
         collective = self.a.access.is_collective or self.b.access.is_collective
@@ -310,7 +318,7 @@ class _Comparison:
             return Overlap.NONE
         return Overlap.CERTAIN if self.a.exact and self.b.exact else Overlap.POSSIBLE
 
-    def _points(self, side: _Side) -> _Points:
+    def _points(self, side: _Side) -> Points:
         """Every place that some thread touches, with the thread."""
         axes = [(v, values) for v, values in self.shared.items() if values is not None]
         count = len(axes)
@@ -318,90 +326,30 @@ class _Comparison:
         axes += [(v, np.arange(n, dtype=np.int64)) for v, n in zip(grid.vars, grid.extents)]
         axes += list(side.private.items())
         shape = tuple(len(values) for _, values in axes)
-        if math.prod(shape) * side.widths > _LIMIT:
+        if math.prod(shape) * side.widths > LIMIT:
             raise _Undecided
         env: dict[Var, Any] = {}
         plain: dict[Var, Any] = {}
         for number, (var, values) in enumerate(axes):
-            along = values.reshape([-1 if d == number else 1 for d in range(len(axes))])
-            plain[var] = along
-            env[var] = along - side.shifts.get(var, 0)
+            plain[var] = column = values.reshape(along(number, len(axes)))
+            env[var] = column - side.shifts.get(var, 0)
         try:
-            columns = [_spread(evaluate(e, env), shape) for e in side.starts]
+            columns = [spread(evaluate(e, env), shape) for e in side.starts]
             mask = np.ones(shape, bool)
             for guard in side.guards:
                 mask &= np.broadcast_to(evaluate(guard, env), shape).astype(bool)
         except (TypeError, KeyError) as error:
             raise _Undecided from error
         x, y, z = (plain[v] for v in grid.vars)
-        thread = _spread(x + grid.extents[0] * (y + grid.extents[1] * z), shape)
-        shared = [_spread(np.arange(n).reshape(_along(d, len(axes))), shape)
+        thread = spread(x + grid.extents[0] * (y + grid.extents[1] * z), shape)
+        shared = [spread(np.arange(n).reshape(along(d, len(axes))), shape)
                   for d, n in enumerate(shape[:count])]  # fmt: skip
         keep = mask.reshape(-1)
         flat = [c.reshape(-1)[keep] for c in (*shared, *columns)]
         owners = thread.reshape(-1)[keep]
         if not flat[0].size:
-            return _Points([], owners)
-        return _Points(flat, owners)
-
-
-@dataclass(slots=True)
-class _Points:
-    keys: list[np.ndarray[Any, Any]]  # a place, as several columns
-    threads: np.ndarray[Any, Any]
-
-    def is_aligned(self, width: int) -> bool:
-        """Whether all places are multiples of `width` along the last axis."""
-        return width == 1 or not bool((self.keys[-1] % width).any())
-
-    def expanded(self, width: int) -> _Points:
-        """`width` neighbours along the last axis in place of each."""
-        if width == 1:
-            return self
-        keys = [np.repeat(k, width) for k in self.keys]
-        keys[-1] = keys[-1] + np.tile(np.arange(width, dtype=np.int64), len(self.threads))
-        return _Points(keys, np.repeat(self.threads, width))
-
-
-def _meetings(
-    first: np.ndarray[Any, Any], second: np.ndarray[Any, Any],
-    first_owners: np.ndarray[Any, Any], second_owners: np.ndarray[Any, Any],
-) -> tuple[bool, bool]:  # fmt: skip
-    """Whether two lists of places (small numbers) have one in common; whether each of those is
-    touched by one owner only, the same in both."""
-    count = max(int(first.max()), int(second.max())) + 1
-    owner = np.full(count, -1, np.int64)
-    owner[first] = first_owners  # one of them, where there are several
-    found = owner[second]
-    met = found >= 0
-    if not bool(met.any()):
-        return False, True
-    if bool((found != second_owners)[met].any()):
-        return True, False
-    taken = np.zeros(count, bool)
-    taken[second] = True
-    return True, not bool((owner[first] != first_owners)[taken[first]].any())
-
-
-def _places(
-    first: list[np.ndarray[Any, Any]], second: list[np.ndarray[Any, Any]]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """One number per distinct row of columns, the same on both sides, none of them large."""
-    a, b = np.zeros(len(first[0]), np.int64), np.zeros(len(second[0]), np.int64)
-    range_of_all = 1
-    for x, y in zip(first, second):
-        low = min(int(x.min()), int(y.min()))
-        extent = max(int(x.max()), int(y.max())) - low + 1
-        a, b = a * extent + (x - low), b * extent + (y - low)
-        range_of_all *= extent
-    if range_of_all <= _LIMIT:
-        return a, b
-    numbers, _ = distinct(np.concatenate([a, b]))
-    return np.searchsorted(numbers, a), np.searchsorted(numbers, b)
-
-
-def _spread(values: Any, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-    return np.broadcast_to(np.asarray(values, np.int64), tuple(shape))
+            return Points([], owners)
+        return Points(flat, owners)
 
 
 def _element_bits(buffer: Buffer) -> int:
@@ -417,10 +365,6 @@ def _unit(a: Access, b: Access) -> int:
         raise _Undecided
     widths = [8 * x.width for x in (a, b) if x.width]
     return math.gcd(_element_bits(a.buffer), _element_bits(b.buffer), *widths)
-
-
-def _along(axis: int, rank: int) -> list[int]:
-    return [-1 if d == axis else 1 for d in range(rank)]
 
 
 def values_over_threads(
@@ -444,11 +388,11 @@ def values_over_threads(
         if start is None or extent is None or not 0 < extent <= 4096:
             return None
         values = np.arange(int(start), int(start + extent), dtype=np.int64)
-        env[var] = values.reshape(_along(number, rank))
+        env[var] = values.reshape(along(number, rank))
     for number, (var, extent) in enumerate(zip(grid.vars, grid.extents)):
-        env[var] = np.arange(extent, dtype=np.int64).reshape(_along(len(others) + number, rank))
+        env[var] = np.arange(extent, dtype=np.int64).reshape(along(len(others) + number, rank))
     shape = tuple(len(np.ravel(env[v])) for v in (*others, *grid.vars))
-    if math.prod(shape) > _LIMIT:
+    if math.prod(shape) > LIMIT:
         return None
     table = np.broadcast_to(evaluate(guard, env), shape).reshape(-1, grid.count)
     return choose(table)

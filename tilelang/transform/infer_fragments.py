@@ -32,7 +32,7 @@ from tilelang.tileop.copy import Copy
 from tilelang.tileop.reduce import Reduce
 from tilelang.tileop.registry import operator_for
 from tilelang.transform.context import PassContext
-from tilelang.transform.expand_tile_ops import expand_copy
+from tilelang.transform.expand_tile_ops import copy_nest
 from tilelang.transform.nests import (
     Access,
     Nest,
@@ -42,6 +42,7 @@ from tilelang.transform.nests import (
     partition_of,
 )
 from tilelang.transform.notes import ExchangeNote
+from tilelang.transform.user_layouts import check_buffer_layout, check_loop_layout
 
 
 def infer_fragments(func: PrimFunc, ctx: PassContext) -> PrimFunc:
@@ -67,8 +68,9 @@ def block_threads(launch: Launch) -> BlockThreads:
     if any(not isinstance(e, int) or e < 1 for e in extents):
         shown = ", ".join(map(str, launch.thread_extents))
         raise ResourceError(
-            f"the number of threads of a block must be a positive constant, got ({shown})",
+            f"Kernel: the number of threads of a block must be a positive constant, got ({shown})",
             launch.span,
+            hint="give `threads` as an integer",
         )
     sizes = [int(e) for e in extents if e is not None]
     index = as_expr(0)
@@ -89,6 +91,8 @@ class _Infer(Mutator):
         fixing = _Fix(context)
         body: Stmt = fixing.mutate(node.body)
         solver = Solver(body, threads.count, fixing.fragments)
+        for nest in solver.nests:
+            check_loop_layout(nest, threads.count)
         layouts: dict[Buffer, Any] = dict(solver.solve())
         exchange = _Exchange(layouts, threads.count, solver.reducers, self.launch)
         body = exchange.mutate(body)
@@ -146,19 +150,9 @@ class _Fix(Mutator):
         return self.mutate(node.body)
 
     def _fix_by_user(self, buffer: Buffer, layout: Any, node: Attr) -> None:
-        if not isinstance(layout, Fragment) or layout.shape != static_shape(buffer.shape):
-            raise LayoutError(
-                f"annotate_layout: `{buffer.name}` of shape {list(buffer.shape)} needs a "
-                f"Fragment of that shape, got {layout}",
-                node.span,
-            )
+        assert isinstance(layout, Fragment), "annotate_layout takes nothing else for a fragment"
         assert self.context.threads is not None, "set by the launch"
-        if layout.get_thread_size() > self.context.threads.count:
-            raise LayoutError(
-                f"annotate_layout: {layout} names thread {layout.get_thread_size() - 1}, "
-                f"but the block has {self.context.threads.count} threads",
-                node.span,
-            )
+        check_buffer_layout(buffer, layout, self.context.threads.count, node.span)
         self.fragments[buffer] = layout
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
@@ -188,12 +182,6 @@ def _on_copies(node: TileOp, copies: Mapping[Buffer, Buffer]) -> Stmt:
         if operand.is_written:
             after.append(copy_nest(copied, operand.region.buffer, node))
     return seq([*before, substitute(node, buffers=copies), *after])
-
-
-def copy_nest(src: Buffer, dst: Buffer, place: Stmt) -> Stmt:
-    """`dst = src`, as a nest that belongs to the line of `place`."""
-    operands = (TileOperand("src", src.region(), "r"), TileOperand("dst", dst.region(), "w"))
-    return expand_copy(Copy(TileOp("copy", operands, span=place.span)))
 
 
 # -- what follows from it --------------------------------------------------------------------------

@@ -489,7 +489,6 @@ class _LowerThreads(TileLowering):
         made.span = nest.node.span
         return substitute(made, values)
 
-
     def _why_not_async(self, nest: Nest, vector: int) -> str | None:
         """`None` where `cp.async` runs the nest, otherwise the reason why not."""
         if annotation(nest.node.annotations, keys.PREFER_ASYNC) is not True:

@@ -235,12 +235,8 @@ class TileLowering(Mutator):
         if not self.pass_context.explains:
             return
         for made in self.context.decisions[known:]:
-            self.pass_context.notes.append(
-                InstructionNote(
-                    self.launch, made.node.span, made.node.op, made.chosen, made.rejected,
-                    made.details,
-                )  # fmt: skip
-            )
+            what = (made.node.span, made.node.op, made.chosen, made.rejected, made.details)
+            self.pass_context.notes.append(InstructionNote(self.launch, *what))
 
     def _evaluated_first(self, node: TileOp) -> tuple[list[Stmt], TileOp]:
         """Names for what the user's scalar arguments load, and the operation that uses them.

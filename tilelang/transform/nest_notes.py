@@ -110,13 +110,16 @@ def _why_not_wider(nest: Nest, partition: Partition, vector: int) -> str | None:
     limit = nest.vector_limit
     if limit <= vector:
         names = ", ".join(dict.fromkeys(f"`{name}`" for name in widths))
-        plural = "" if limit == 1 else "s"
-        return f"iterations next to each other find {limit} adjacent aligned element{plural} in {names}"
+        if limit <= 1:
+            return f"iterations next to each other do not access neighbours in {names}"
+        return f"only groups of {limit} neighbours are adjacent and aligned in {names}"
     held = partition.vector(limit)
     if held > vector:
         return "a wider group could lie partly outside a buffer"
     if partition.buffer is not None:
-        return f"a thread holds {held} neighbours of `{partition.buffer.name}`"
+        if held <= 1:
+            return f"threads do not hold neighbours of `{partition.buffer.name}`"
+        return f"a thread holds groups of {held} neighbours of `{partition.buffer.name}`"
     return f"the loops divide into groups of {held}"
 
 
@@ -153,7 +156,7 @@ def _conflicts(
     sizes = [const_value(s) for s in (*buffer.shape, *buffer.strides)]
     if is_view or any(not isinstance(n, int) for n in sizes):
         return None
-    outer = {v: 0 for v in partition.outer_variables(access)}
+    outer = dict.fromkeys(partition.outer_variables(access), 0)
     inside = {v: 0 for i in access.indices for v in used_vars(i)}
     try:
         env, runs = partition.iterations(outer)
@@ -186,13 +189,9 @@ def layout_notes(body: Stmt, launch: int) -> list[LayoutNote]:
             continue
         layout = annotation(node.annotations, LAYOUT)
         shown = layout if isinstance(layout, Layout) else None
-        of_threads: tuple[int, int] | tuple[None, None] = (None, None)
+        registers, replicas = None, None
         if isinstance(layout, Fragment):
-            of_threads = (int(layout.offsets.max()) + 1, layout.num_replicas)
-        found.append(
-            LayoutNote(
-                launch, node.span, buffer.name, buffer.scope(), str(buffer.dtype),
-                None if shown is None else str(shown), *of_threads,
-            )  # fmt: skip
-        )
+            registers, replicas = int(layout.offsets.max()) + 1, layout.num_replicas
+        what = (buffer.name, buffer.scope(), str(buffer.dtype), shown and str(shown))
+        found.append(LayoutNote(launch, node.span, *what, registers, replicas))
     return found

@@ -11,6 +11,7 @@ there keeps its own bytes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from tilelang.ir.expr import Var, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import Allocate, Attr, For, If, Launch, Seq, Stmt, While, annotation, seq
-from tilelang.ir.visitor import Mutator
+from tilelang.ir.visitor import Mutator, walk
 from tilelang.layout.layout import Layout
 from tilelang.target.cuda import DEFAULT_ARCH, max_shared_bytes
 from tilelang.target.target import Target
@@ -40,10 +41,13 @@ from tilelang.transform.varying import Varying, find_varying
 ALIGNMENT = 128  # bytes; all banks once
 SWIZZLED_ALIGNMENT = 1024  # bytes after which the widest swizzle repeats
 MAX_THREADS = 1024  # of a block
+MAX_THREADS_Z = 64  # along its axis z
+MAX_BLOCKS = (2**31 - 1, 65535, 65535)  # of a grid, along x, y, z
 # Sharing costs a barrier. Buffers below SMALL_BYTES have their own bytes while the arena stays
 # within ROOMY_BYTES, with which a multiprocessor (100 to 228 KiB) still holds several blocks.
 SMALL_BYTES = 4096
 ROOMY_BYTES = 16384
+_NUM_STAGES = re.compile(r"\bPipelined\(.*\bnum_stages\s*=\s*(\w+)")
 
 
 def plan_shared_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
@@ -66,6 +70,7 @@ class _Planner(Mutator):
 
     def mutate_Launch(self, node: Launch) -> Stmt:
         check_threads(node)
+        check_grid(node)
         reuse = not self.ctx.option(PassConfigKey.TL_DISABLE_SHARED_MEMORY_REUSE)
         plan, allocations = plan_shared(node, reuse)
         _check_limit(node, plan, allocations, self.ctx.target)
@@ -201,6 +206,12 @@ def check_threads(launch: Launch) -> None:
                 launch.span,
             )
         count *= int(number)
+        if name == "z" and number > MAX_THREADS_Z:
+            raise ResourceError(
+                f"threads: {number} threads along axis z, at most {MAX_THREADS_Z} are possible",
+                launch.span,
+                hint=f"threads=({number}, 1, 1)",
+            )
     if count > MAX_THREADS:
         shape = " x ".join(str(e) for e in launch.thread_extents)
         raise ResourceError(
@@ -210,6 +221,22 @@ def check_threads(launch: Launch) -> None:
         )
 
 
+def check_grid(launch: Launch) -> None:
+    """Whether a device can start so many blocks; extents known at run time are checked there.
+
+    Raises:
+        ResourceError: when an extent is too large.
+    """
+    for name, extent, most in zip("xyz", launch.grid_extents, MAX_BLOCKS):
+        number = const_value(extent)
+        if number is not None and number > most:
+            raise ResourceError(
+                f"Kernel: {number} blocks along axis {name}, at most {most} are possible",
+                launch.span,
+                hint="give the longest axis first: axis x may have 2147483647 blocks",
+            )
+
+
 def _check_limit(
     launch: Launch, plan: MemoryPlan, allocations: Sequence[Allocate], target: Target
 ) -> None:
@@ -217,12 +244,17 @@ def _check_limit(
     if plan.arena_bytes <= limit:
         return
     versions = {a.buffer: _versions(a) for a in allocations}
-    rows = _rows(plan, versions)
+    rows = [Note(None, row) for row in _rows(plan, versions)]
     largest = max(plan.buffers, key=lambda p: p.bytes)
+    slots, place = versions[largest.buffer], largest.buffer.span or launch.span
+    stages = _stages(launch) if slots > 1 else None
+    if stages is not None:
+        place = stages
+        rows.insert(0, Note(stages, f"keeps {slots} slots of each buffer"))
     raise ResourceError(
         f"shared memory: {plan.arena_bytes} bytes needed, {arch} allows {limit} per block",
-        _where(launch, largest.buffer),
-        notes=[Note(None, row) for row in rows],
+        place,
+        notes=rows,
         hint=_hint(plan, versions, limit),
     )
 
@@ -232,8 +264,15 @@ def _versions(allocate: Allocate) -> int:
     return int(slots)
 
 
-def _where(launch: Launch, largest: Buffer) -> Span | None:
-    return largest.span or launch.span
+def _stages(launch: Launch) -> Span | None:
+    """The number of stages in the user's `T.Pipelined(...)`, where a loop of it is left."""
+    for node in walk(launch.body):
+        span = node.span if isinstance(node, For) else None
+        match = _NUM_STAGES.search(span.text()) if span is not None else None
+        if span is not None and match is not None:
+            first = span.column + match.start(1)
+            return Span(span.file, span.line, first, span.line, first + len(match[1]))
+    return None
 
 
 def _rows(plan: MemoryPlan, versions: dict[Buffer, int]) -> list[str]:

@@ -45,6 +45,7 @@ inline void add_reader(Thread &t, Cell &c, void *site) {
   Worker &w = *t.block->worker;
   const Mark mine = {now, t.id, place_of(site)};
   const bool is_first = c.read.time <= launch_start;
+  if (is_first) c.readers = 0;
   if (!is_first && c.read.thread >> kThreadBits != t.block->id) {
     if (!is_before(t, c.read.thread, c.read.time)) c.foreign = c.read;
     free_readers(w, c);
