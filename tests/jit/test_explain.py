@@ -10,6 +10,7 @@ import pytest
 
 import tilelang
 import tilelang.language as T
+from tilelang.engine.lower import lower
 from tilelang.jit.explain import Explanation, LaunchExplanation, explain
 from tilelang.layout.banks import matrix_conflicts
 from tilelang.layout.layout import Layout
@@ -97,7 +98,8 @@ def test_copies_of_a_pipeline_are_asynchronous() -> None:
 
 def test_why_a_copy_is_not_asynchronous() -> None:
     before_ampere = only(explained(matmul(), SM_75), "T.copy(A[")
-    assert not before_ampere.chosen.startswith("cp.async")
+    assert before_ampere.chosen == "vectors of 8"
+    assert before_ampere.why_not == ("cp.async: it exists from sm_80 on",)
     alone = only(explain(two_launches(), SM_80).launches[0], "T.copy(X[")
     assert any("cp.async" in reason for reason in alone.why_not)
     assert alone.chosen == "vectors of 4" and alone.is_guarded
@@ -111,8 +113,24 @@ def test_products_name_their_instruction_and_loads() -> None:
     single = only(explained(matmul("float32")), "T.gemm(")
     assert any(d.startswith("B") and "element by element" in d for d in single.details)
     older = only(explained(matmul("float32"), SM_75), "T.gemm(")
-    ((better, reason),) = older.rejected
-    assert better == "mma_sync" != older.chosen and reason
+    assert older.chosen != "mma_sync" and "sm_80" in dict(older.rejected)["mma_sync"]
+
+
+def test_reductions_tell_how_results_meet() -> None:
+    @T.prim_func
+    def rows(A: T.Tensor((64, 64), "float32"), M: T.Tensor((64,), "float32")):
+        with T.Kernel(1, threads=128):
+            F = T.alloc_fragment((64, 64), "float32")
+            m = T.alloc_fragment((64,), "float32")
+            T.copy(A, F)
+            T.reduce_max(F, m, dim=1)
+            T.copy(m, M)
+
+    note = only(explained(rows), "T.reduce_max(")
+    assert note.chosen == "fragment_reduce"
+    # 16 threads of 4 neighbours hold a row: 4 bits of the lane differ, no other warp has any of it
+    assert "up to 4 elements for each of 8 results" in note.details[0]
+    assert "4 exchanges" in note.details[1] and "without shared memory" in note.details[2]
 
 
 def test_conflicts_are_those_of_the_layout() -> None:
@@ -131,6 +149,13 @@ def test_launches_are_told_apart() -> None:
     assert first.memory.arena_bytes == 64 * 64 * 4 and second.memory.arena_bytes == 0
     note = only(second, "for i in")
     assert note.steps is None and any("run time" in reason for reason in note.why_not)
+
+
+@pytest.mark.parametrize("make", [matmul, two_launches, transposed_sum])
+def test_barriers_are_those_of_the_text(make: Any) -> None:
+    text = lower(make(), SM_80).kernel_source
+    told = [b for launch in explain(make(), SM_80).launches for b in launch.barriers]
+    assert text.count(" tl_sync_threads();") == sum(b.operation == "sync_threads" for b in told)
 
 
 def test_exchanges_have_a_price() -> None:

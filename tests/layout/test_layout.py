@@ -16,6 +16,7 @@ from tilelang.layout import (
     make_linear_layout,
     make_quarter_bank_swizzled_layout,
     make_swizzled_layout,
+    make_wgmma_swizzled_layout,
 )
 
 LAYOUTS = {
@@ -109,6 +110,17 @@ def test_swizzled_layout_choice():
     assert shape(24).get_output_shape() == [31 * 32 + 24]
     linear = make_linear_layout(Buffer("s", (3, 5), "int8", "shared"))
     assert np.array_equal(linear.offsets, np.arange(15).reshape(3, 5))
+
+
+def test_warp_group_layout_is_the_widest_swizzle_within_the_continuity():
+    def shape(columns, continuity=None):
+        buffer = Buffer("s", (32, columns), "float16", "shared.dyn")
+        return make_wgmma_swizzled_layout(buffer, continuity)
+
+    assert shape(128).is_equal(make_full_bank_swizzled_layout(32, 128, 16))
+    assert shape(128, 32).is_equal(make_half_bank_swizzled_layout(32, 128, 16))
+    assert shape(48).is_equal(make_quarter_bank_swizzled_layout(32, 48, 16))
+    assert np.array_equal(shape(24).offsets, np.arange(32 * 24).reshape(32, 24))
 
 
 def test_fragment_of_a_matrix_instruction():

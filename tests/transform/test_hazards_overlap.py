@@ -104,8 +104,8 @@ def test_slots_that_differ_by_a_constant_never_meet() -> None:
     buffer = Buffer("S", (4, 64), "float16", "shared.dyn")
     place = Place((loop,), ((K + 3 < (1 << 20), True),))
     first = Access(buffer, (K % 4, TX), "write", place)
-    storage = Storage(ThreadGrid((TX, TY, TZ), (THREADS, 1, 1)))
     for ahead, distance in product(range(4), range(9)):
+        storage = Storage(ThreadGrid((TX, TY, TZ), (THREADS, 1, 1)))
         second = Access(buffer, ((K + ahead) % 4, THREADS - 1 - TX), "read", place)
         same = (ahead + distance) % 4 == 0
         expected = Overlap.CERTAIN if same else Overlap.NONE

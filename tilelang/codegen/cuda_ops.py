@@ -15,7 +15,7 @@ from tilelang.codegen.c_arith import CArithmetic
 from tilelang.codegen.c_expr import ATOM, UNARY, CExpressions, Text, quote
 from tilelang.codegen.c_family import CFamilyPrinter
 from tilelang.codegen.c_memory import CMemory
-from tilelang.codegen.cuda_headers import TEMPLATE_ARGUMENTS, header_of
+from tilelang.codegen.cuda_headers import TEMPLATE_ARGUMENTS, definition_of, header_of
 from tilelang.ir import stmt as S
 from tilelang.ir.buffer import LOCAL, Buffer
 from tilelang.ir.dtype import dtype
@@ -112,6 +112,9 @@ class CudaOperations(CMemory):
         header = header_of(name)
         assert header is not None, f"no header of device/cuda defines {name}"
         self.include(header)
+        definition = definition_of(name)
+        if definition is not None:
+            self.headers.setdefault(definition)
         count = TEMPLATE_ARGUMENTS.get(name, 0)
         numbers = [const_value(a) for a in args[:count]]
         if any(n is None for n in numbers):

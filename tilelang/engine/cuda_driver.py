@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,27 @@ def driver() -> Any:
     return bindings
 
 
+@functools.lru_cache(maxsize=1)
+def launch_function() -> Any:
+    """`cuLaunchKernelEx(configuration, function, list of parameters, None) -> result`.
+
+    Called without the bindings, whose checks of eleven arguments cost more than the launch itself.
+
+    Raises:
+        TargetError: for a driver older than CUDA 11.8.
+    """
+    driver()  # opens the library
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        found = ctypes.CDLL(name).cuLaunchKernelEx
+    except (OSError, AttributeError) as error:
+        raise TargetError(
+            f"the CUDA driver cannot be called: {error}", hint="update NVIDIA's driver"
+        ) from None
+    found.restype = ctypes.c_int  # arguments are pointers, given as `c_void_p`
+    return found
+
+
 def is_available() -> bool:
     """Whether there is a driver and a device."""
     try:
@@ -131,6 +153,7 @@ def device_properties(ordinal: int = 0) -> DeviceProperties:
 def clear() -> None:
     """Forget the driver and its devices (for tests)."""
     driver.cache_clear()
+    launch_function.cache_clear()
     device_properties.cache_clear()
     _primary_context.cache_clear()
 
@@ -182,8 +205,10 @@ def outside_capture() -> Generator[None, None, None]:
 
 
 def error_text(code: Any) -> str:
-    """Name and sentence of a driver's result code."""
+    """Name and sentence of a driver's result code, given as one or as its number."""
     bindings = driver()
+    with contextlib.suppress(ValueError):  # a number that these bindings do not know
+        code = bindings.CUresult(code)
     (status, sentence) = bindings.cuGetErrorString(code)
     words = sentence.decode() if int(status) == 0 and sentence else "unknown error"
     return f"{_name(code)}: {words}"

@@ -96,7 +96,8 @@ class LaunchExplanation:
     def __str__(self) -> str:
         threads = "" if self.threads is None else f", {self.threads} threads"
         parts = [f"{self.name}: grid ({', '.join(self.grid)}){threads}"]
-        parts += _section("operations", [_operation_text(o) for o in self.operations])
+        shown = [_operation_text(o) for o in self.operations]
+        parts += _section("operations", shown or ["none: the program says what each thread does"])
         parts += _section("layouts", [str(x) for x in self.layouts])
         parts += _section("exchanges", [str(x) for x in self.exchanges])
         parts += _section("barriers", [str(x) for x in self.barriers])
@@ -164,6 +165,7 @@ def _launch(
         found = [n for n in notes if isinstance(n, kinds)]
         return list(dict.fromkeys(n for n in found if getattr(n, "launch", 0) == head.launch))
 
+    barriers = [n for n in notes if isinstance(n, BarrierNote) and n.launch == head.launch]
     copies = Counter(n for n in notes if isinstance(n, (NestNote, InstructionNote)))
     operations = [
         OperationExplanation(
@@ -178,7 +180,7 @@ def _launch(
     operations.sort(key=lambda o: (o.file or "", o.line or 0))
     return LaunchExplanation(
         name, head.grid, head.threads, tuple(operations), tuple(of(ExchangeNote)),
-        tuple(of(LayoutNote)), tuple(of(BarrierNote)), plan, device, why_no_device,
+        tuple(of(LayoutNote)), tuple(barriers), plan, device, why_no_device,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tilelang.layout.swizzle import (
     make_padded_layout,
     make_quarter_bank_swizzled_layout,
     make_swizzled_layout,
+    make_wgmma_swizzled_layout,
 )
 from tilelang.layout.warp_policy import GemmWarpPolicy
 
@@ -32,4 +33,5 @@ __all__ = [
     "make_padded_layout",
     "make_quarter_bank_swizzled_layout",
     "make_swizzled_layout",
+    "make_wgmma_swizzled_layout",
 ]

@@ -138,6 +138,25 @@ def widest_swizzle(buffer: Any) -> SwizzleMode:
     return SwizzleMode.NONE
 
 
+def make_wgmma_swizzled_layout(
+    buffer: Any, continuity: int | None = None, k_major: bool = True
+) -> Layout:
+    """The layout that a warp group's matrix instruction reads: the widest swizzle that fits.
+
+    Args:
+        continuity: columns that one instruction reads next to each other, by default all: the
+            atom is at most as wide.
+        k_major: the contraction axis is the last one. Atoms are the same either way.
+    """
+    del k_major
+    rows, columns, bits = matrix_shape(buffer)
+    within = columns if continuity is None else continuity
+    for mode in (SwizzleMode.SWIZZLE_128B, SwizzleMode.SWIZZLE_64B, SwizzleMode.SWIZZLE_32B):
+        if rows % _ROWS == 0 and math.gcd(columns, within) * bits % (mode.bytes * 8) == 0:
+            return _make((buffer,), mode)
+    return make_linear_layout(buffer)
+
+
 def make_swizzled_layout(buffer: Any, k_major: bool = True, allow_pad: bool = True) -> Layout:
     """The layout with the fewest bank conflicts for a matrix operand.
 

@@ -135,6 +135,7 @@ class LowerContext:
         sanitize: lower to plain loops over logical elements, so that each access can be checked.
         decisions: which instruction each operation got.
         explains: decisions have their details.
+        disables_wgmma: products do without the instruction of warp groups.
         threads: who runs it together; `None` on a CPU, where one thread runs a whole block.
         fragments: who holds which element of each fragment buffer.
         registers: per fragment buffer, the `local` array of one thread's elements.
@@ -151,6 +152,7 @@ class LowerContext:
     sanitize: bool = False
     decisions: list[Decision] = field(default_factory=list)
     explains: bool = False
+    disables_wgmma: bool = False
     threads: BlockThreads | None = None
     fragments: Mapping[Buffer, Fragment] = field(default_factory=dict)
     registers: Mapping[Buffer, Buffer] = field(default_factory=dict)

@@ -86,6 +86,7 @@ class Gemm(TileOperator):
             "tilelang.tileop.cpu.gemm:ScalarLoops",
         ),
         "cuda": (
+            "tilelang.tileop.cuda.wgmma:Wgmma",
             "tilelang.tileop.cuda.mma:MmaSync",
             "tilelang.tileop.cuda.gemm_fma:FmaLoops",
         ),

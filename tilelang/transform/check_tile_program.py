@@ -25,7 +25,19 @@ from tilelang.ir.expr import (
     TruncMod,
 )
 from tilelang.ir.func import PrimFunc
-from tilelang.ir.stmt import Attr, Bind, Break, BufferStore, For, If, Launch, LoopKind, Stmt, While
+from tilelang.ir.stmt import (
+    Attr,
+    Bind,
+    Break,
+    BufferStore,
+    Evaluate,
+    For,
+    If,
+    Launch,
+    LoopKind,
+    Stmt,
+    While,
+)
 from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import walk
 from tilelang.transform.config import PassConfigKey
@@ -155,6 +167,14 @@ class _Walk(ScopedMutator):
         for operand in node.operands:
             self.report(region_out_of_range(node, operand, self.place))
         return self.mutate_children(node)
+
+    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
+        before = self.has_fragment_rule
+        is_print = isinstance(node.value, Call) and node.value.op == "print_buffer"
+        self.has_fragment_rule = before and not is_print  # all of it is printed, whoever holds it
+        made = self.mutate_children(node)
+        self.has_fragment_rule = before
+        return made
 
     # -- expressions -----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
 from tilelang.ir.tile import TileOp, TileOperand
-from tilelang.ir.visitor import Mutator, substitute
+from tilelang.ir.visitor import Mutator, substitute, walk
 from tilelang.tileop.atomic import Atomic
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.fill import Fill
@@ -47,6 +47,18 @@ class _Expand(Mutator):
     def mutate_TileOp(self, node: TileOp) -> Stmt:
         before, node = _through_shared(node)
         return seq([*before, _expanded(operator_for(node))])
+
+    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
+        """One thread prints all of a fragment, from shared memory."""
+        value = node.value
+        if not isinstance(value, Call) or value.op != "print_buffer":
+            return node
+        buffer = next(n.buffer for n in walk(value) if isinstance(n, BufferLoad))
+        if not buffer.is_fragment:
+            return node
+        made = Buffer(buffer.name, buffer.shape, buffer.dtype, SHARED_DYN, span=node.span)
+        printed = substitute(node, buffers={buffer: made})
+        return seq([Allocate(made, span=node.span), copy_nest(buffer, made, node), printed])
 
 
 def _expanded(operator: Operator) -> Stmt:

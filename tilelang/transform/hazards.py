@@ -113,6 +113,8 @@ DEVICE_FUNCTIONS: tuple[tuple[str, object], ...] = (
     (r"(tl_)?atomic_\w+", (Operand(0, "atomic"),)),
     (r"tl_ld_acquire_gpu", (Operand(0, "read", 4),)),
     (r"tl_st_release_gpu", (Operand(0, "write", 4),)),
+    (r"tl_wgmma_descriptor", (Operand(1, "read"),)),
+    (r"tl_wgmma_wait", (Operand(1, "read"), Operand(2, "read"))),  # until here
     (r"print_buffer", (Operand(0, "read"),)),
     (r"ptx_cp_async", (Operand(0, "write", 0, is_async=True), Operand(1, "read"))),
 )

@@ -31,6 +31,7 @@ from tilelang.tileop.context import BlockThreads, LowerContext
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.reduce import Reduce
 from tilelang.tileop.registry import operator_for
+from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.expand_tile_ops import copy_nest
 from tilelang.transform.nests import (
@@ -87,7 +88,8 @@ class _Infer(Mutator):
     def mutate_Launch(self, node: Launch) -> Launch:
         self.launch += 1
         threads = block_threads(node)
-        context = LowerContext(self.ctx.target, threads=threads)
+        without = bool(self.ctx.option(PassConfigKey.TL_DISABLE_WGMMA))
+        context = LowerContext(self.ctx.target, threads=threads, disables_wgmma=without)
         fixing = _Fix(context)
         body: Stmt = fixing.mutate(node.body)
         solver = Solver(body, threads.count, fixing.fragments)
@@ -214,7 +216,7 @@ class Solver:
                     self._found(node)
             elif isinstance(node, For) and node.kind is LoopKind.PARALLEL and node not in inner:
                 nest = Nest(node)
-                inner.update(nest.loops)
+                inner.update(n for n in walk(node.body) if isinstance(n, For))
                 self.nests.append(nest)
                 self.sites.append(nest)
             elif isinstance(node, TileOp) and node.op == "reduce":

@@ -15,12 +15,15 @@ from tilelang.ir.expr import HANDLE, Call, Var
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import Evaluate, Launch, Stmt, While, seq
-from tilelang.ir.visitor import Mutator, used_vars
+from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.hazards_flow import Flow, Hazard, Spot
-from tilelang.transform.hazards_program import WAIT_ALL, Program
+from tilelang.transform.hazards_program import BLOCK_BARRIERS, WAIT_ALL, Program
 from tilelang.transform.thread_grid import WARP, thread_grid
+
+
+_READS_BY_PROXY = "tl_wgmma_descriptor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,9 @@ def insert_barriers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     Raises:
         TargetError: when the number of threads is no constant.
     """
-    if ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC):
-        return func
-    return _Insert(ctx, parameters_of(func)).mutate(distinct(func))
+    if not ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC):
+        func = _Insert(ctx, parameters_of(func)).mutate(distinct(func))
+    return _FenceProxies().mutate(func)
 
 
 def parameters_of(func: PrimFunc) -> set[Var]:
@@ -154,3 +157,21 @@ class _Place(Mutator):
         if not hazard.drains:
             return barrier
         return seq([Evaluate(Call(WAIT_ALL, (), HANDLE), span=span), barrier])
+
+
+class _FenceProxies(Mutator):
+    """In launches whose matrix instructions read shared memory by the asynchronous proxy, what a
+    thread wrote becomes visible to it by a fence in front of the barrier that publishes it."""
+
+    def __init__(self) -> None:
+        self.is_needed = False
+
+    def mutate_Launch(self, node: Launch) -> Launch:
+        self.is_needed = any(isinstance(n, Call) and n.op == _READS_BY_PROXY for n in walk(node))
+        return self.mutate_children(node) if self.is_needed else node
+
+    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
+        value = node.value
+        if not (self.is_needed and isinstance(value, Call) and value.op in BLOCK_BARRIERS):
+            return node
+        return seq([Evaluate(Call("tl_fence_proxy_async", (), HANDLE), span=node.span), node])

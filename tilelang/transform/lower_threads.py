@@ -9,10 +9,10 @@ predicate. Barriers and the places of shared buffers come later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tilelang.ir import annotation as keys
-from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_SCOPES, Buffer
+from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_DYN, SHARED_SCOPES, Buffer
 from tilelang.ir.expr import (
     HANDLE,
     BufferLoad,
@@ -34,6 +34,7 @@ from tilelang.ir.node import replace
 from tilelang.ir.ops import Effect, effect_of
 from tilelang.ir.stmt import (
     Allocate,
+    Assert,
     Attr,
     Bind,
     BufferStore,
@@ -44,6 +45,7 @@ from tilelang.ir.stmt import (
     LoopKind,
     Seq,
     Stmt,
+    While,
     annotation,
     seq,
 )
@@ -52,6 +54,7 @@ from tilelang.ir.visitor import substitute, used_vars, walk
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout, unflatten
 from tilelang.tileop.context import BlockThreads
+from tilelang.tileop.cuda.mma_forms import architecture
 from tilelang.tileop.loops import in_range, run
 from tilelang.transform.affine import split_linear
 from tilelang.transform.context import PassContext
@@ -59,10 +62,15 @@ from tilelang.transform.infer_fragments import block_threads
 from tilelang.transform.lower_tile_ops import TileLowering
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
+from tilelang.transform.thread_subset import only, threads_where
 from tilelang.transform.varying import uses_threads
+
+if TYPE_CHECKING:
+    from tilelang.transform.thread_subset import Mask
 
 _UNROLL_LIMIT = 64  # iterations of a user's loop that is unrolled because it indexes registers
 _STEPS_AT_ONCE = 16  # steps of a nest without registers that are unrolled together
+_FIRST_WITH_COPIES = 80  # compute capability
 _COPY_FUNCTIONS = {4: "tl_cp_async_ca_4", 8: "tl_cp_async_ca_8", 16: "tl_cp_async_cg_16"}
 _WITHOUT_MEANING = (keys.L2_HIT_RATIO, keys.WS_SCHEDULE, keys.WS_ID, keys.SWIZZLE)
 
@@ -94,6 +102,8 @@ class _LowerThreads(TileLowering):
     def __init__(self, ctx: PassContext) -> None:
         super().__init__(ctx)
         self.nest: _NestState | None = None
+        self.block: Launch | None = None
+        self.running: Mask | None = None  # threads that come here, by number; `None`: all
         self.outer: dict[Var, tuple[int, int]] = {}
         self.reducer_buffers: set[Buffer] = set()
 
@@ -109,6 +119,7 @@ class _LowerThreads(TileLowering):
     def mutate_Launch(self, node: Launch) -> Launch:
         self._note_launch(node)
         self.has_thread_code = uses_threads(node)
+        self.block = node
         physical = self._physical(node.body)
         if self.pass_context.explains:
             self.pass_context.notes.extend(layout_notes(node.body, self.launch))
@@ -150,6 +161,87 @@ class _LowerThreads(TileLowering):
         registers = self.context.registers.get(node.buffer)
         return node if registers is None else Allocate(registers, span=node.span)
 
+    # -- scalars and conditions --------------------------------------------------------------------
+
+    def mutate_Bind(self, node: Bind) -> Stmt:
+        *before, last = _statements(super().mutate_Bind(node))
+        assert isinstance(last, Bind), "what is hoisted goes in front"
+        value = self.mutate(last.value)
+        made = last if value is last.value else replace(last, value=value)
+        if self._is_once(value):
+            return seq([*before, *self._shared_result(made)])
+        return seq([*before, made])
+
+    def _is_once(self, value: Expr) -> bool:
+        """Whether one thread computes `value` for all: memory changes by it once per block."""
+        if self.nest is not None or self.has_thread_code:
+            return False
+        return any(isinstance(n, Call) and effect_of(n.op) is Effect.WRITE for n in walk(value))
+
+    def _shared_result(self, node: Bind) -> list[Stmt]:
+        """One thread evaluates the value, all take it from shared memory."""
+        place = Buffer(f"{node.var.name}_shared", (1,), node.var.dtype, SHARED_DYN, span=node.span)
+        at = (as_expr(0),)
+        store = BufferStore(place, node.value, at, span=node.span)
+        return [
+            Allocate(place, span=node.span),
+            If(equal(self.threads.index, 0), store, span=node.span),
+            replace(node, value=BufferLoad(place, at)),
+        ]
+
+    def mutate_If(self, node: If) -> Any:
+        branches = self._by_threads(node)
+        made = super().mutate_If(node) if branches is None else branches
+        if not isinstance(made, Stmt):
+            return made
+        *before, last = _statements(made)
+        if not isinstance(last, If):
+            return made
+        condition = self.mutate(last.condition)
+        if self._is_once(condition):
+            var = Var("condition", condition.dtype)
+            before += self._shared_result(Bind(var, condition, span=node.span))
+            condition = var
+        if condition is last.condition and not before:
+            return made
+        return seq([*before, replace(last, condition=condition)])
+
+    def _by_threads(self, node: If) -> If | None:
+        """Branches that some of the threads run: nests in them are spread over these alone."""
+        if self.nest is not None or self.block is None:
+            return None
+        chosen = threads_where(node.condition, self.block)
+        if chosen is None:
+            return None
+        before = self.running
+        around = True if before is None else before
+        self.running = chosen & around
+        then_body = self.mutate(node.then_body) or Seq(())
+        self.running = ~chosen & around
+        else_body = node.else_body and self.mutate(node.else_body)
+        self.running = before
+        return replace(node, then_body=then_body, else_body=else_body)
+
+    def _threads_of(self, nest: Nest) -> BlockThreads:
+        """Who shares the iterations of `nest`; elements of fragments belong to all of the block."""
+        if self.running is None or nest.fragments:
+            return self.threads
+        return only(self.threads, self.running) or self.threads
+
+    def mutate_While(self, node: While) -> Stmt:
+        made = super().mutate_While(node)
+        if not isinstance(made, While):
+            return made
+        condition = self.mutate(made.condition)
+        return made if condition is made.condition else replace(made, condition=condition)
+
+    def mutate_Assert(self, node: Assert) -> Stmt:
+        *before, last = _statements(super().mutate_Assert(node))
+        assert isinstance(last, Assert), "what is hoisted goes in front"
+        condition = self.mutate(last.condition)
+        made = last if condition is last.condition else replace(last, condition=condition)
+        return seq([*before, made])
+
     # -- operations --------------------------------------------------------------------------------
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
@@ -162,7 +254,9 @@ class _LowerThreads(TileLowering):
 
     def mutate_For(self, node: For) -> Any:
         if node.kind is LoopKind.PARALLEL:
-            return self._lower_parallel(node)
+            if self.nest is None:
+                return self._lower_parallel(node)
+            node = replace(node, kind=LoopKind.SERIAL, annotations=())  # of one iteration around
         start, extent = const_value(node.start), const_value(node.extent)
         is_constant = isinstance(start, int) and isinstance(extent, int) and extent > 0
         if is_constant:
@@ -171,6 +265,9 @@ class _LowerThreads(TileLowering):
         self.outer.pop(node.var, None)
         if not isinstance(made, For):
             return made
+        bounds = {"start": self.mutate(made.start), "extent": self.mutate(made.extent)}
+        if any(bounds[name] is not getattr(made, name) for name in bounds):
+            made = replace(made, **bounds)
         if annotation(made.annotations, keys.REDUCTION) is not None:
             made = replace(made, kind=LoopKind.SERIAL, annotations=())
         if is_constant and made.kind is LoopKind.SERIAL and self._indexes_registers(made):
@@ -192,6 +289,10 @@ class _LowerThreads(TileLowering):
 
     def _lower_parallel(self, node: For) -> Stmt:
         nest = Nest(node)
+        with self._with(threads=self._threads_of(nest)):
+            return self._lower_nest(nest)
+
+    def _lower_nest(self, nest: Nest) -> Stmt:
         if nest.extents is None:
             return self._spread_evenly(nest)
         if 0 in nest.extents:
@@ -205,7 +306,8 @@ class _LowerThreads(TileLowering):
             made = self._steps(state, partition, vector)
             if self.pass_context.explains:
                 no_copy = self._why_not_async(nest, vector)
-                way = Way(self.launch, vector, no_copy, state.is_guarded)
+                has_async = architecture(self.context) >= _FIRST_WITH_COPIES
+                way = Way(self.launch, vector, no_copy, state.is_guarded, has_async)
                 note = nest_note(nest, partition, way, self.context.layouts)
                 self.pass_context.notes.append(note)
         return in_range(made)
@@ -417,10 +519,11 @@ class _LowerThreads(TileLowering):
         made = made if value is made.value else replace(made, value=value)
         if not isinstance(call, Call) or effect_of(call.op) is not Effect.WRITE:
             return made
+        if call.op in ("print_value", "print_buffer"):
+            return self._once(made, as_expr(True))
         target = call.args[0] if call.args else None
         if not isinstance(target, BufferLoad):
-            is_print = call.op in ("print_value", "print_buffer")
-            return self._once(made, as_expr(True)) if is_print else made
+            return made
         if target.buffer.scope() not in (GLOBAL, *SHARED_SCOPES):
             return made
         condition: Expr = as_expr(True)
@@ -535,6 +638,10 @@ def moves_in_groups(layout: Layout, width: int) -> bool:
 
 def _address(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
     return Call("address_of", (BufferLoad(buffer, indices),), HANDLE)
+
+
+def _statements(stmt: Stmt) -> tuple[Stmt, ...]:
+    return stmt.stmts if isinstance(stmt, Seq) and stmt.stmts else (stmt,)
 
 
 def _row_major(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:

@@ -48,6 +48,7 @@ from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.registry import operator_for
+from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.facts import Facts
 from tilelang.transform.notes import InstructionNote, LaunchNote
@@ -90,7 +91,11 @@ class TileLowering(Mutator):
         self.thread_vars: set[Var] = set()  # thread indices, and names computed from them
         self.has_thread_code = False  # the launch has statements that depend on the thread
         self.context = LowerContext(
-            ctx.target, self.facts, sanitize=ctx.sanitize, explains=ctx.explains
+            ctx.target,
+            self.facts,
+            sanitize=ctx.sanitize,
+            explains=ctx.explains,
+            disables_wgmma=bool(ctx.option(PassConfigKey.TL_DISABLE_WGMMA)),
         )
         self.pass_context = ctx
         self.launch = -1  # number of the launch around

@@ -30,12 +30,14 @@ class Way:
         vector: elements in one step.
         why_not_async: `None` where the copy is asynchronous.
         is_guarded: the accesses to global memory have a condition.
+        has_async: the device has `cp.async`; elsewhere its place is taken by a load and a store.
     """
 
     launch: int
     vector: int
     why_not_async: str | None
     is_guarded: bool
+    has_async: bool = True
 
 
 def nest_note(
@@ -87,7 +89,7 @@ def _in_memory(nest: Nest) -> list[Access]:
 def _chosen(nest: Nest, way: Way) -> str:
     if way.why_not_async is None:
         size = max(a.buffer.dtype.bits for a in _in_memory(nest)) * way.vector // 8
-        return f"cp.async of {size} bytes"
+        return f"cp.async of {size} bytes" if way.has_async else f"vectors of {way.vector}"
     if not _in_memory(nest):
         return "registers"
     return f"vectors of {way.vector}" if way.vector > 1 else "element by element"
@@ -97,6 +99,8 @@ def _reasons(nest: Nest, partition: Partition, way: Way) -> list[str]:
     accesses = _in_memory(nest)
     scopes = {a.buffer.scope() == GLOBAL: a.is_store for a in accesses}
     found: list[str] = []
+    if way.why_not_async is None and not way.has_async:
+        found.append("cp.async: it exists from sm_80 on")
     if way.why_not_async is not None and scopes == {True: False, False: True}:
         found.append(f"cp.async: {way.why_not_async}")
     wider = _why_not_wider(nest, partition, way.vector)

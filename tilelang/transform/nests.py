@@ -72,7 +72,8 @@ class Nest:
     """Facts of one nest.
 
     Attributes:
-        loops: outermost first; body: the statements of the innermost.
+        loops: outermost first, as far as none depends on another; body: what the innermost does,
+            where further Parallel loops are serial.
         vector_loop: the loop whose neighbours should be moved together.
     """
 
@@ -88,6 +89,11 @@ class Nest:
         """Iterations of each loop; `None` when some are known only at run time."""
         numbers = [const_value(loop.extent) for loop in self.loops]
         return [int(n) for n in numbers if n is not None] if None not in numbers else None
+
+    @cached_property
+    def inner_variables(self) -> set[Var]:
+        """Variables that the body itself defines."""
+        return {n.var for n in walk(self.body) if isinstance(n, (For, Bind))}
 
     @cached_property
     def accesses(self) -> list[Access]:
@@ -116,7 +122,7 @@ class Nest:
     def is_led_by(self, access: Access) -> bool:
         """Whether the element that an iteration accesses tells which iteration it is."""
         uses = self.uses(access)
-        if uses is None:
+        if uses is None or any(v in self.inner_variables for u in uses for v in used_vars(u.rest)):
             return False
         loops = [u.loop for u in uses if u.loop is not None]
         return len(set(loops)) == len(loops) and all(
@@ -206,6 +212,15 @@ class _Inline(Mutator):
 
     def mutate_Bind(self, node: Bind) -> Stmt | None:
         return None if node.var in self.values else self.mutate_children(node)
+
+
+def _independent(loops: Sequence[For]) -> int:
+    """How many loops, outermost first, have bounds that depend on none of the others."""
+    for number, loop in enumerate(loops):
+        before = [other.var for other in loops[:number]]
+        if any(v in before for e in (loop.start, loop.extent) for v in used_vars(e)):
+            return number
+    return len(loops)
 
 
 def _is_memory(buffer: Buffer) -> bool:

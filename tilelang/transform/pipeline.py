@@ -40,6 +40,7 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("check_tile_program", "tilelang.transform.check_tile_program:check_tile_program"),
     Pass("wrap_negative_indices", "tilelang.transform.wrap_negative_indices:wrap_negative_indices"),
     Pass("simplify", "tilelang.transform.simplify:simplify"),
+    Pass("bind_threads", "tilelang.transform.thread_grid:bind_threads", _GPU),
     Pass("rasterize_blocks", "tilelang.transform.rasterize_blocks:rasterize_blocks", _GPU),
     Pass("pipeline_loops", "tilelang.transform.pipeline_loops:pipeline_loops", _GPU),
     Pass("expand_tile_ops", "tilelang.transform.expand_tile_ops:expand_tile_ops", _GPU),

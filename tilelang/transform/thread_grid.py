@@ -14,6 +14,7 @@ from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import For, Launch, LoopKind, Stmt, annotation
 from tilelang.ir.visitor import Mutator, substitute, walk
+from tilelang.transform.context import PassContext
 
 WARP = 32  # lanes of a warp
 WARP_GROUP = 128  # threads of a warp group
@@ -94,12 +95,13 @@ def thread_grid(launch: Launch) -> ThreadGrid:
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
-def bind_threads(func: PrimFunc) -> PrimFunc:
+def bind_threads(func: PrimFunc, ctx: PassContext | None = None) -> PrimFunc:
     """Give hardware-index loops the indices of the launch around them, made where there is none.
 
     Raises:
         TargetError: for an extent that differs from the launch's, or an unknown hardware index.
     """
+    del ctx  # the same for every target
     if not any(isinstance(n, For) and n.kind is LoopKind.THREAD_BINDING for n in walk(func)):
         return func
     return _BindThreads().mutate(func)
@@ -157,7 +159,7 @@ def _tag(node: For) -> tuple[str, int]:
     tag = str(annotation(node.annotations, THREAD_TAG))
     kind, _, axis = tag.partition(".")
     if kind not in ("threadIdx", "blockIdx") or axis not in _AXES:
-        raise TargetError(f"{tag!r} is no hardware index of the target `c`", node.span)
+        raise TargetError(f"{tag!r} is no hardware index", node.span)
     return kind, _AXES[axis]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tilelang.ir.annotation import WARP_GROUPS
 from tilelang.ir.buffer import LOCAL, VAR, Buffer
@@ -62,12 +63,22 @@ def is_private(buffer: Buffer) -> bool:
     return buffer.scope() in _PRIVATE
 
 
+Write: TypeAlias = "tuple[Call, frozenset[Var]]"
+
+
 @dataclass
 class Varying:
     """Names, and pointers of private storage, whose values differ between threads."""
 
     names: set[Var] = field(default_factory=set)
     storage: set[Var] = field(default_factory=set)
+    _writes: dict[int, list[Write]] = field(default_factory=dict, repr=False, compare=False)
+
+    def writes_in(self, value: Expr) -> list[Write]:
+        """Calls in `value` that write private storage, with its pointers; `value` stays alive."""
+        if id(value) not in self._writes:
+            self._writes[id(value)] = _writes_in(value)
+        return self._writes[id(value)]
 
     def __call__(self, node: Node) -> bool:
         """Whether anything in `node` differs between threads."""
@@ -167,18 +178,28 @@ def _spread(stmt: Stmt, found: Varying, under: bool) -> None:
 
 def _spread_effects(value: Expr, found: Varying, under: bool) -> None:
     """Private storage that calls in `value` write."""
+    for call, targets in found.writes_in(value):
+        if targets <= found.storage:
+            continue
+        if call.op == ALLREDUCE or under or found.any_of(call.args):
+            found.storage |= targets
+
+
+def _writes_in(value: Expr) -> list[Write]:
+    writes: list[Write] = []
     for call in walk(value):
         if not isinstance(call, Call) or effect_of(call.op) is not Effect.WRITE:
             continue
-        places = [
-            n.buffer for n in walk(call) if isinstance(n, BufferLoad) and is_private(n.buffer)
-        ]
         if call.op == ALLREDUCE:
             target = call.args[3]
             assert isinstance(target, BufferLoad), "the language passes the destination element"
-            found.storage.add(target.buffer.data)
-        elif under or found.any_of(call.args):
-            found.storage.update(b.data for b in places if _may_write(call, b))
+            writes.append((call, frozenset((target.buffer.data,))))
+            continue
+        buffers = (n.buffer for n in walk(call) if isinstance(n, BufferLoad))
+        places = frozenset(b.data for b in buffers if is_private(b) and _may_write(call, b))
+        if places:
+            writes.append((call, places))
+    return writes
 
 
 def _may_write(call: Call, buffer: Buffer) -> bool:

@@ -87,9 +87,11 @@ class _Body:
 
     def lowered(self, body: Stmt) -> Stmt:
         """The statements of all iterations."""
+        known = dict(self.arrays)
         parts = self._parts(self._named(body))
         if len(parts) > 1 and self._carries(body):  # iterations cannot run side by side
-            return self._unrolled([self._named(body)])
+            self.arrays = known
+            return self._unrolled([body])
         return seq([stmt for part in parts for stmt in self._part(part)])
 
     def _parts(self, body: Stmt) -> list[list[Stmt]]:
@@ -140,10 +142,11 @@ class _Body:
         )
 
     def _unrolled(self, stmts: list[Stmt]) -> Stmt:
+        var = Var(self.var.name, self.var.dtype)  # there may be several such loops
+        body = substitute(seq(stmts), {self.var: var})
         loop = For(
-            self.var, as_expr(0), as_expr(self.count), LoopKind.UNROLLED, seq(stmts),
-            span=self.span,
-        )  # fmt: skip
+            var, as_expr(0), as_expr(self.count), LoopKind.UNROLLED, body, span=self.span
+        )
         return in_pairs(loop, self.scope.facts, is_parallel=True)
 
     # -- names ------------------------------------------------------------------------------------

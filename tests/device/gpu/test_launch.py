@@ -1,12 +1,11 @@
-"""Host side of CUDA on a device: streams, graphs, threads, several GPUs, errors, time per call."""
+"""Host side of CUDA on a device: streams, graphs, threads, several GPUs, errors, the cache."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,17 +185,24 @@ def test_cached_kernel_loads(backend: str, tmp_path: Path) -> None:
         "k(X, Y, 2.0)\n"
         "print(int(Y.sum()), k.artifact is None)\n"
     )
-    root = Path(__file__).resolve().parents[3]
-    environment = {"TILELANG_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(root)}
-    import os
-
-    seen = [
-        subprocess.run(
-            [sys.executable, "-c", script], env={**os.environ, **environment}, text=True,
-            capture_output=True, check=True,
-        ).stdout.split()
-        for _ in range(2)
-    ]  # fmt: skip
+    # What this process can import, its children can: the package need not be installed.
+    path = [str(Path(__file__).resolve().parents[3]), *filter(None, sys.path)]
+    environment = {
+        **os.environ,
+        "TILELANG_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+    }
+    seen: list[list[str]] = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        seen.append(done.stdout.split())
     assert seen == [["1500", "False"], ["1500", "True"]]
 
 
@@ -222,29 +228,13 @@ def test_ptx_of_a_kernel(kernel: Any, tmp_path: Path) -> None:
     assert ".entry axpy_kernel" in (tmp_path / "axpy.ptx").read_text(encoding="utf-8")
 
 
-def microseconds(run: Callable[[], Any], calls: int = 2000) -> float:
-    """Host time of one call, best of seven series."""
-    best = float("inf")
-    for _ in range(7):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        for _ in range(calls):
-            run()
-        best = min(best, time.perf_counter() - started)
-        torch.cuda.synchronize()
-    return best / calls * 1e6
-
-
-@pytest.mark.parametrize(("name", "limit"), [("tvm_ffi", 0.35), ("nvrtc", 1.2)])
-def test_host_time_per_launch(name: str, limit: float) -> None:
-    """Against torch.add(out=), measured in the same run; one small kernel, three tensors."""
-    made = tilelang.compile(matmul(128, 128, 64, stages=1), target="cuda", execution_backend=name)
-    A, B, C = (torch.zeros(s, device="cuda", dtype=torch.float16)
-               for s in ((128, 64), (64, 128), (128, 128)))  # fmt: skip
-    small = torch.zeros(128, device="cuda")
-    for _ in range(50):
-        made(A, B, C)
-    ours = microseconds(lambda: made(A, B, C))
-    theirs = microseconds(lambda: torch.add(small, small, out=small))
-    print(f"{name}: {ours:.2f} us per launch, torch.add {theirs:.2f} us")
-    assert ours <= limit * theirs
+def test_many_calls_in_a_row(backend: str) -> None:
+    """Calls that the device has not caught up with do not disturb each other's arguments."""
+    made = tilelang.compile(axpy(), target="cuda", execution_backend=backend)
+    pairs = [vectors(100 + 37 * k) for k in range(50)]
+    expected = [Y + 6.0 * X for X, Y in pairs]
+    for factor in (1.0, 2.0, 3.0):
+        for X, Y in pairs:
+            made(X, Y, factor)
+    for (_, Y), values in zip(pairs, expected):
+        torch.testing.assert_close(Y, values)

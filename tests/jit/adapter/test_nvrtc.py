@@ -40,6 +40,8 @@ class FakeBindings:
     formats: list[str] = field(default_factory=list)
     values: list[tuple[Any, ...]] = field(default_factory=list)
     current: threading.local = field(default_factory=threading.local)
+    functions: dict[int, str] = field(default_factory=dict)
+    CUresult: Any = int
     CUstreamCaptureMode: Any = field(default_factory=Names)
     CUfunction_attribute: Any = field(default_factory=Names)
     CUdevice_attribute: Any = field(default_factory=Names)
@@ -104,24 +106,32 @@ class FakeBindings:
     def cuLibraryGetKernel(self, library: int, name: bytes) -> tuple[Any, ...]:
         return self.note("cuLibraryGetKernel", name.decode(), gives=name.decode())
 
-    def cuKernelGetFunction(self, kernel: str) -> tuple[int, str]:
-        return 0, f"{kernel}@{self.stack()[-1] - 100}"
+    def cuKernelGetFunction(self, kernel: str) -> tuple[int, int]:
+        name = f"{kernel}@{self.stack()[-1] - 100}"
+        handle = next((h for h, n in self.functions.items() if n == name), None)
+        if handle is None:
+            handle = 1000 + len(self.functions)
+            self.functions[handle] = name
+        return 0, handle
 
-    def cuFuncGetAttribute(self, key: str, function: str) -> tuple[int, int]:
+    def cuFuncGetAttribute(self, key: str, function: int) -> tuple[int, int]:
         return 0, 0
 
-    def cuFuncSetAttribute(self, function: str, key: str, value: int) -> tuple[Any, ...]:
-        return self.note("cuFuncSetAttribute", function, value)
+    def cuFuncSetAttribute(self, function: int, key: str, value: int) -> tuple[Any, ...]:
+        return self.note("cuFuncSetAttribute", self.functions[function], value)
 
-    def cuLaunchKernel(self, function: str, *args: Any) -> tuple[Any, ...]:
-        *shape, address, _ = args
-        self.read(address)
-        return self.note("cuLaunchKernel", function, *shape, self.stack()[-1])
-
-    def cuLaunchCooperativeKernel(self, function: str, *args: Any) -> tuple[Any, ...]:
-        *shape, address = args
-        self.read(address)
-        return self.note("cuLaunchCooperativeKernel", function, *shape)
+    def launch(self, config: Any, function: Any, parameters: Any, extra: None) -> int:
+        """`cuLaunchKernelEx`: the launch configuration is read as the driver's C type says."""
+        raw = ctypes.string_at(config.value, 56)
+        *shape, stream, attributes, count = struct.unpack("@7I4xPPI4x", raw)
+        name = "cuLaunchKernel"
+        if count:
+            identifier, _, value = (ctypes.c_uint32 * 3).from_address(attributes)
+            assert (count, identifier, value) == (1, 2, 1)
+            name = "cuLaunchCooperativeKernel"
+        self.read(parameters.value)
+        (code,) = self.note(name, self.functions[function.value], *shape, stream, self.stack()[-1])
+        return code
 
     def read(self, address: int) -> None:
         """Follow the list of parameters, as the driver does."""
@@ -172,11 +182,12 @@ def on_cuda(*shape: int, dtype: Any = torch.float32, device: int = 0) -> CudaTen
 def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBindings]:
     cuda_driver.clear()
     found = FakeBindings()
-    real = cuda_driver.driver
+    real = cuda_driver.driver, cuda_driver.launch_function
     monkeypatch.setattr(cuda_driver, "driver", lambda: found)
-    monkeypatch.setattr("tilelang.jit.adapter.nvrtc._thread", threading.local())
+    monkeypatch.setattr(cuda_driver, "launch_function", lambda: found.launch)
     yield found
-    monkeypatch.setattr(cuda_driver, "driver", real)
+    monkeypatch.setattr(cuda_driver, "driver", real[0])
+    monkeypatch.setattr(cuda_driver, "launch_function", real[1])
     cuda_driver.clear()
 
 
@@ -265,7 +276,7 @@ class TestLaunching:
 
         def work() -> None:
             made.call(*tensors, 1.0)
-            memories.append(made.parameters(0)[1])
+            memories.append(made.memory.kernels[0].parameters.value)
             both.wait()
 
         threads = [threading.Thread(target=work) for _ in range(2)]
@@ -328,8 +339,8 @@ def test_parameters_lie_at_multiples_of_their_size() -> None:
     body = S.Seq(tuple(store(A, p.astype("float64"), k) for k, p in enumerate(params)))
     func = PrimFunc("k", (A, *params), launch(body, [1]))
     row = kernel_row(LauncherPrinter(func, func).kernels[0])
-    assert row.offsets == (0, 8, 16, 24, 28)
-    assert row.format == "@Pbdhi"
+    assert row.offsets == (56, 64, 72, 80, 84)
+    assert row.format == "@7I4xPPI4xPbdhi"
 
 
 def test_text_alone_makes_a_launcher(driver: FakeBindings, tmp_path: Path) -> None:

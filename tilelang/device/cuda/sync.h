@@ -7,6 +7,8 @@
  *   tl_sync_warp([mask])
  *   tl_membar_{cta,gl,sys}()          this thread's accesses before come before those after
  *   tl_fence_sc_gpu()
+ *   tl_fence_proxy_async()            this thread's writes to shared memory before come before reads of
+ *                                     the asynchronous proxy (wgmma) that follow; before a barrier
  *
  * Every barrier also makes the memory accesses before it visible to its threads. */
 #ifndef TL_SYNC_H
@@ -36,5 +38,11 @@ TL_INLINE void tl_membar_cta() { asm volatile("membar.cta;" ::: "memory"); }
 TL_INLINE void tl_membar_gl() { asm volatile("membar.gl;" ::: "memory"); }
 TL_INLINE void tl_membar_sys() { asm volatile("membar.sys;" ::: "memory"); }
 TL_INLINE void tl_fence_sc_gpu() { asm volatile("fence.sc.gpu;" ::: "memory"); }
+
+TL_INLINE void tl_fence_proxy_async() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
 
 #endif

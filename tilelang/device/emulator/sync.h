@@ -18,6 +18,7 @@ void tl_membar_sys(void);
 void tl_fence_sc_gpu(void);
 }
 
+TL_INLINE void tl_fence_proxy_async() {}
 TL_INLINE void tl_bar_sync(int32_t id) { tl_emu_bar_sync(id, 0); }
 TL_INLINE void tl_bar_sync(int32_t id, int32_t count) { tl_emu_bar_sync(id, count); }
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from tilelang.codegen.host_c import CUDA
 from tilelang.engine import cuda_driver
@@ -36,7 +36,8 @@ from tilelang.target.registry import determine_target
 from tilelang.target.target import Target
 
 _OUT_OF_MEMORY = 2
-_thread = threading.local()
+_COOPERATIVE = 2  # CUlaunchAttributeID: of the attribute whose value is whether a launch is so
+_ATTRIBUTE_WORDS = 18  # its number, 4 bytes, then 64 for the value
 
 
 class NVRTCKernelAdapter(BaseKernelAdapter):
@@ -185,55 +186,57 @@ class Launcher:
         self.arguments = Arguments(func, CUDA)
         self._cubin = cubin
         self._library: cuda_driver.Library | None = None
-        self._functions: dict[int, list[Any]] = {}
+        self._functions: dict[int, list[ctypes.c_void_p]] = {}
         self._lock = threading.Lock()
-        self._local = threading.local()
         self._kinds: dict[int, set[Any]] = {
             k: set() for k, p in enumerate(func.params) if isinstance(p, Buffer)
         }
         names = self._globals = self._names()
         exec(compile(text, f"<launcher of {func.name}>", "exec"), names)
         self.kernels = [KernelRow(*row) for row in names["tl_kernels"]]
+        self.memory = names["tl_memory"] = _ThreadMemory(self.kernels)
         for k, row in enumerate(self.kernels):
             names[f"tl_pack_{k}"] = struct.Struct(row.format).pack_into
-        self._read: Callable[..., Any] = names["read"]
         self._launch: Callable[..., None] = names["launch"]
+        # Run on these arguments, outputs included; `stream` by name. Returns before the kernels
+        # have run. Raises ArgumentError (a wrong count, shape, dtype, stride, device or alignment)
+        # or RuntimeError (the driver refuses: with kernel, line and CUDA's error).
+        self.call: Callable[..., None] = names["call"]
 
     def _names(self) -> dict[str, Any]:
         """What the text calls; the driver's functions join them when kernels are loaded."""
         return {
             "tl_functions_on": self.functions_on,
-            "tl_parameters": self.parameters,
+            "tl_loaded": self._functions,
             "tl_current_device": current_device,
+            "tl_current_stream": current_stream,
+            "tl_look_again": self.look_again,
+            "tl_launch_on": self.launch_on,
             "tl_failed": self.fail,
             "tl_allocate": self.allocate,
             "tl_free": _free,
             **{f"tl_kinds_{k}": kinds for k, kinds in self._kinds.items()},
         }
 
-    def call(self, *args: Any, stream: int | None = None) -> None:
-        """Run on these arguments, outputs included; returns before the kernels have run.
+    # -- what the text calls ----------------------------------------------------------------------
 
-        Raises:
-            ArgumentError: a wrong count, shape, dtype, stride, device or alignment.
-            RuntimeError: when the driver refuses, with kernel, line and CUDA's error.
-        """
-        try:
-            found = self._read(*args)
-        except (TypeError, AttributeError, IndexError):  # not the usual arguments
-            found = None
-        device, *values = found if found is not None else self._look_again(args)
-        chosen = current_stream(device) if stream is None else stream
-        if device == current_device():
-            if not getattr(_thread, "has_context", False):  # PyTorch makes it current when it must
+    def look_again(self, args: Sequence[Any], stream: int | None) -> None:
+        """Run on arguments of any accepted kind; what is wrong with them is said here."""
+        device, *values = self._values(args)
+        self.launch_on(device, current_stream(device) if stream is None else stream, *values)
+
+    def launch_on(self, device: int, stream: int, *values: Any) -> None:
+        """Launch where the device may not be the current one, or this thread has no context."""
+        if device == current_device():  # PyTorch makes its context current when it must
+            if not self.memory.has_context:
                 cuda_driver.ensure_context(device)
-                _thread.has_context = True
-            self._launch(device, chosen, *values)
+                self.memory.has_context = True
+            self._launch(device, stream, *values)
             return
         with cuda_driver.device_scope(device):
-            self._launch(device, chosen, *values)
+            self._launch(device, stream, *values)
 
-    def _look_again(self, args: Sequence[Any]) -> list[Any]:
+    def _values(self, args: Sequence[Any]) -> list[Any]:
         """Device and values, from arguments of any accepted kind."""
         count = len(self.func.params)
         if len(args) != count:
@@ -245,36 +248,21 @@ class Launcher:
                 kinds.add(args[k].dtype)  # from now on known to be right
         return [devices[0] if devices else current_device(), *values]
 
-    # -- what the text calls ----------------------------------------------------------------------
-
-    def functions_on(self, device: int) -> list[Any]:
-        """The kernels on one device."""
-        found = self._functions.get(device)
-        if found is not None:
-            return found
+    def functions_on(self, device: int) -> list[ctypes.c_void_p]:
+        """The kernels on one device; loads them."""
         with self._lock, cuda_driver.device_scope(device), cuda_driver.outside_capture():
             if self._library is None:
                 self._library = cuda_driver.Library(self._cubin)
-                driver = cuda_driver.driver()
-                self._globals["tl_launch_kernel"] = driver.cuLaunchKernel
-                self._globals["tl_launch_cooperative"] = driver.cuLaunchCooperativeKernel
-            made: list[Any] = []
+                self._globals["tl_launch"] = cuda_driver.launch_function()
+                self._globals.update(_direct_queries())
+            made: list[ctypes.c_void_p] = []
             for k in self.kernels:
                 kernel = self._library.kernel(k.name)
                 if k.shared_bytes:
                     kernel.set_dynamic_shared_bytes(k.shared_bytes)
-                made.append(kernel.function())
+                made.append(ctypes.c_void_p(int(kernel.function())))
             self._functions[device] = made
         return made
-
-    def parameters(self, index: int) -> tuple[ctypes.Array[ctypes.c_char], int]:
-        """Memory of this thread for the parameters of a kernel, and the address of their list."""
-        try:
-            memory = self._local.memory
-        except AttributeError:
-            memory = self._local.memory = [_ParameterMemory(row) for row in self.kernels]
-        own = memory[index]
-        return own.bytes, own.address
 
     def fail(self, index: int, code: Any, device: int, grid: tuple[int, int, int]) -> None:
         """Raise what a launch that the driver refused is."""
@@ -295,16 +283,45 @@ class Launcher:
         return int(address)
 
 
-class _ParameterMemory:
-    """Parameters of one kernel, and the list of their addresses that the driver takes."""
+class KernelMemory(NamedTuple):
+    """Launch configuration and parameters of one kernel, where one thread writes them.
 
-    __slots__ = ("_list", "address", "bytes")
+    Attributes:
+        bytes: what `KernelRow.format` packs into.
+        config: its address.
+        parameters: address of the list of the parameters' addresses.
+        attributes: address of the launch attributes, for cooperative kernels.
+    """
 
-    def __init__(self, row: KernelRow) -> None:
-        self.bytes = ctypes.create_string_buffer(max(struct.calcsize(row.format), 1))
-        start, offsets = ctypes.addressof(self.bytes), row.offsets
-        self._list = (ctypes.c_void_p * max(len(offsets), 1))(*(start + o for o in offsets))
-        self.address = ctypes.addressof(self._list)
+    bytes: ctypes.Array[ctypes.c_char]
+    config: ctypes.c_void_p
+    parameters: ctypes.c_void_p
+    attributes: int
+
+
+class _ThreadMemory(threading.local):
+    """What each thread has of its own: made in it when it first asks."""
+
+    has_context = False  # a context was current in this thread
+
+    def __init__(self, rows: Sequence[KernelRow]) -> None:
+        self._kept = [_kernel_memory(row) for row in rows]
+        self.kernels = [memory for memory, _ in self._kept]
+
+
+def _kernel_memory(row: KernelRow) -> tuple[KernelMemory, tuple[Any, ...]]:
+    """Memory for a kernel, and what has to live as long."""
+    memory = ctypes.create_string_buffer(struct.calcsize(row.format))
+    start, offsets = ctypes.addressof(memory), row.offsets
+    listed = (ctypes.c_void_p * max(len(offsets), 1))(*(start + o for o in offsets))
+    attribute = (ctypes.c_uint32 * _ATTRIBUTE_WORDS)(_COOPERATIVE, 0, int(row.cooperative))
+    made = KernelMemory(
+        memory,
+        ctypes.c_void_p(start),
+        ctypes.c_void_p(ctypes.addressof(listed)),
+        ctypes.addressof(attribute),
+    )
+    return made, (listed, attribute)
 
 
 def _error(code: Any, what: str) -> Exception:
@@ -314,6 +331,17 @@ def _error(code: Any, what: str) -> Exception:
 
 def _free(address: int, stream: int) -> None:
     cuda_driver.driver().cuMemFreeAsync(address, stream)
+
+
+def _direct_queries() -> dict[str, Callable[..., int]]:
+    """PyTorch's own functions for its current device and stream, where it has them."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch._C, "_cuda_getCurrentRawStream"):
+        return {}
+    return {
+        "tl_current_device": torch._C._cuda_getDevice,
+        "tl_current_stream": torch._C._cuda_getCurrentRawStream,
+    }
 
 
 def current_device() -> int:

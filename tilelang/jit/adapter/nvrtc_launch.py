@@ -2,15 +2,16 @@
 
 In: the flattened function of a compilation. Out: text of
 
-    tl_kernels = ((name, place, block, shared bytes, format and offsets of parameters), ...)
-    def read(A, alpha): ...                              quick look at the arguments
+    tl_kernels = ((name, place, block, shared bytes, format and offsets of parameters, ...), ...)
+    def call(*tl_args, stream=None): ...                 quick look at the arguments, then `launch`
     def launch(tl_device, tl_stream, A, alpha, m): ...   grid extents, workspaces, launches
 
-`read` gives `(device, A's address, alpha, m)` where the arguments are the usual ones in every
-respect, and None otherwise: `cython_arguments` then looks again, and says what is wrong. `launch`
-packs a kernel's parameters with one call into memory of its thread, and hands the driver their
-addresses. What the text calls is given to it by `nvrtc.py`. It is printed once per kernel.
-Names of ours begin with `tl_`, which no name of a user's does.
+`call` launches where the arguments are the usual ones in every respect; otherwise `cython_arguments`
+looks again (`tl_look_again`), and says what is wrong. `launch` packs a kernel's launch dimensions
+and parameters with one call into memory of its thread, in the form that the driver reads, and hands
+the driver their address: what is the same at every call is done once. What the text calls is given
+to it by `nvrtc.py`. It is printed once per kernel. Names of ours begin with `tl_`, which no name of
+a user's does.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _FORMATS = {  # C type of a parameter -> format of `struct`
     "int8_t": "b", "int16_t": "h", "int32_t": "i", "int64_t": "q",
     "uint8_t": "B", "uint16_t": "H", "uint32_t": "I", "uint64_t": "Q",
 }  # fmt: skip
+# The driver's launch configuration: grid, block, dynamic shared bytes, stream, launch attributes
+# and how many there are.
+CONFIG = "@7I4xPPI4x"
 
 
 class KernelRow(NamedTuple):
@@ -47,8 +51,9 @@ class KernelRow(NamedTuple):
     Attributes:
         place: of the user's launch, for messages.
         block: threads along x, y, z.
-        format: of `struct`, native sizes and alignment, of the parameters.
+        format: of `struct`, native sizes and alignment: `CONFIG`, then the parameters.
         offsets: of each parameter, in bytes.
+        cooperative: all blocks must be resident at once.
     """
 
     name: str
@@ -57,18 +62,20 @@ class KernelRow(NamedTuple):
     shared_bytes: int
     format: str
     offsets: tuple[int, ...]
+    cooperative: bool
 
 
 def kernel_row(kernel: KernelLaunch) -> KernelRow:
     """Each parameter at a multiple of its size."""
-    text, offsets = "@", []
+    text, offsets = CONFIG, []
     for param in kernel.params:
         kind = _FORMATS[param.c_type]
         text += kind
         offsets.append(struct.calcsize(text) - struct.calcsize("@" + kind))
     return KernelRow(
-        kernel.name, where(kernel.span), kernel.block, kernel.shared_bytes, text, tuple(offsets)
-    )
+        kernel.name, where(kernel.span), kernel.block, kernel.shared_bytes, text, tuple(offsets),
+        bool(kernel.cooperative),
+    )  # fmt: skip
 
 
 class LauncherPrinter:
@@ -85,27 +92,41 @@ class LauncherPrinter:
     def text(self) -> str:
         """The table and both functions."""
         rows = "".join(f"    {tuple(kernel_row(k))!r},\n" for k in self.kernels)
-        return f"tl_kernels = (\n{rows})\n\n\n{self.read_text()}\n\n{self.launch_text()}"
+        return f"tl_kernels = (\n{rows})\n\n\n{self.call_text()}\n\n{self.launch_text()}"
 
     # -- reading arguments ------------------------------------------------------------------------
 
-    def read_text(self) -> str:
-        """`read`: conditions that together are enough, not what a message needs."""
-        params = [self._name(p) for p in self.func.params]
-        lines = [f"def read({', '.join(params)}):"]
+    def call_text(self) -> str:
+        """`call`: conditions that together are enough, not what a message needs."""
+        again = "return tl_look_again(tl_args, stream)"
+        head = "def call(*tl_args, stream=None):"
         tests = self._tests()
         if tests is None:
-            return f"{lines[0]}\n    return None\n"
+            return f"{head}\n    {again}\n"
+        params = [self._name(p) for p in self.func.params]
         first = next((b for b in self.func.buffer_params), None)
         device = "tl_current_device()" if first is None else f"{self._name(first)}.get_device()"
-        lines += [f"    tl_device = {device}", *self._symbol_lines()]
-        lines += ["    if (", *(f"        {t}" for t in _joined(tests)), "    ):"]
+        lines = [head, "    try:"]
+        lines += [f"        {', '.join(params)}, = tl_args"] if params else []
+        lines += [f"        tl_device = {device}", *(f"        {t}" for t in self._symbol_lines())]
+        lines += ["        if not (", *(f"            {t}" for t in _joined(tests)), "        ):"]
+        lines += [f"            {again}"]
+        lines += ["    except (TypeError, ValueError, AttributeError, IndexError):", f"        {again}"]
         addresses = [
             f"tl_at_{name}" if isinstance(param, Buffer) else name
             for name, param in zip(params, self.params)
         ]
-        values = ["tl_device", *addresses, *(self.names[v] for v in self.plan.symbols)]
-        return "\n".join([*lines, f"        return {', '.join(values)},", "    return None", ""])
+        values = ", ".join([*addresses, *(self.names[v] for v in self.plan.symbols)])
+        lines += [
+            "    if stream is None:",
+            "        stream = tl_current_stream(tl_device)",
+            "    if tl_memory.has_context and tl_device == tl_current_device():",
+            f"        launch(tl_device, stream, {values})",
+            "    else:",
+            f"        tl_launch_on(tl_device, stream, {values})",
+            "",
+        ]
+        return "\n".join(lines)
 
     @property
     def params(self) -> Sequence[Buffer | Var]:
@@ -116,7 +137,7 @@ class LauncherPrinter:
 
     def _symbol_lines(self) -> list[str]:
         return [
-            f"    {self.names[b.var]} = {self._name(b.site.buffer)}.shape[{b.site.axis}]"
+            f"{self.names[b.var]} = {self._name(b.site.buffer)}.shape[{b.site.axis}]"
             for b in self.plan.bindings
         ]
 
@@ -173,7 +194,8 @@ class LauncherPrinter:
         printer = HostPrinter(_LANGUAGE, self.expressions, self._launch)
         body = printer.body(self.lowered.body).expandtabs(4)
         head = f"def launch({', '.join(['tl_device', 'tl_stream', *params])}):"
-        return f"{head}\n    tl_functions = tl_functions_on(tl_device)\n{body}\n"
+        found = "tl_functions = tl_loaded.get(tl_device) or tl_functions_on(tl_device)"
+        return f"{head}\n    {found}\n{body}\n"
 
     def _launch(self, node: Launch) -> str:
         index = next(i for i, k in enumerate(self.kernels) if k.node is node)
@@ -195,20 +217,16 @@ class LauncherPrinter:
         return "\n".join(f"\t{line}" for line in lines)
 
     def _start(self, index: int, kernel: KernelLaunch, grid: Sequence[str]) -> list[str]:
-        values = [self._value(p.var) for p in kernel.params]
-        block = ", ".join(map(str, kernel.block))
-        function = "tl_launch_cooperative" if kernel.cooperative else "tl_launch_kernel"
-        extra = "" if kernel.cooperative else ", 0"
-        size = ", ".join(grid)
-        lines = [f"tl_memory, tl_address = tl_parameters({index})"]
-        if values:
-            lines.append(f"tl_pack_{index}(tl_memory, 0, {', '.join(values)})")
-        lines += [
-            f"tl_code, = {function}(tl_functions[{index}], {size}, {block}, {kernel.shared_bytes}, "
-            f"tl_stream, tl_address{extra})",
+        block, size = ", ".join(map(str, kernel.block)), ", ".join(grid)
+        attributes = "tl_attributes, 1" if kernel.cooperative else "0, 0"
+        config = f"{size}, {block}, {kernel.shared_bytes}, tl_stream, {attributes}"
+        values = ", ".join([config, *(self._value(p.var) for p in kernel.params)])
+        return [
+            f"tl_bytes, tl_config, tl_parameters, tl_attributes = tl_memory.kernels[{index}]",
+            f"tl_pack_{index}(tl_bytes, 0, {values})",
+            f"tl_code = tl_launch(tl_config, tl_functions[{index}], tl_parameters, None)",
             f"if tl_code: tl_failed({index}, tl_code, tl_device, ({size}))",
         ]
-        return lines
 
     def _value(self, var: Var) -> str:
         return self.expressions.names.get(var, var.name)

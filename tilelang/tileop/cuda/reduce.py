@@ -161,13 +161,13 @@ def collect(meeting: Buffer, combiner: Combiner, to: Destination, ctx: LowerCont
     """The parts `meeting[p, line]` of each line combined, and delivered."""
     assert ctx.threads is not None, "cuda instructions are told the threads"
     parts = int(const_value(meeting.shape[0]) or 0)
-    total = Buffer("total", (1,), combiner.carried, LOCAL)
     at = (as_expr(0),)
 
     def combined(line: Expr, finish: Callable[[Expr], Stmt]) -> Stmt:
         first = BufferLoad(meeting, (as_expr(0), line))
         if parts == 1:
             return finish(first)
+        total = Buffer("total", (1,), combiner.carried, LOCAL)
 
         def add(p: Expr) -> Stmt:
             value = combiner.join(BufferLoad(total, at), BufferLoad(meeting, (p, line)))
@@ -294,6 +294,18 @@ class FragmentReduce(Instruction):
             return f"src `{op.src.buffer.name}` is no fragment"
         return reason_against("src", op.src, ctx) or reason_against_destination(op, ctx)
 
+    def details(self, op: Reduce, ctx: LowerContext) -> tuple[str, ...]:
+        shape = constant_extents(op.src)
+        assert shape is not None, "a fragment's region is constant: asked by applies"
+        plan = find_partials(held_region(op.src, ctx), line_numbers(shape, op.dim))
+        own = max(map(len, plan.slots.registers), default=0)
+        groups = len(plan.slots.registers)
+        return (
+            f"each thread combines up to {own} elements for each of {groups} results",
+            f"lanes: {len(plan.lane_bits)} exchanges of each result",
+            _meeting(op, plan, ctx),
+        )
+
     def lower(self, op: Reduce, ctx: LowerContext) -> Stmt:
         combiner = combiner_of(op)
         shape = constant_extents(op.src)
@@ -302,3 +314,14 @@ class FragmentReduce(Instruction):
         to = destination(op.dst, combiner, op.clear, ctx)
         source = ctx.registers[op.src.buffer]
         return reduce_held(held, line_numbers(shape, op.dim), source, to, ctx, op.dst.buffer.name)
+
+
+def _meeting(op: Reduce, plan: Partials, ctx: LowerContext) -> str:
+    """Whether the results pass through shared memory, in words."""
+    if plan.parts > 1:
+        return f"{plan.parts} parts of each result meet in shared memory"
+    if not op.dst.buffer.is_fragment:
+        return f"one thread writes each result to `{op.dst.buffer.name}`"
+    if direct_slots(plan.lines, held_region(op.dst, ctx)) is not None:
+        return "the results are where they are needed, without shared memory"
+    return "results pass through shared memory to the threads that need them"

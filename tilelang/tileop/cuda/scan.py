@@ -61,6 +61,12 @@ class LineScan(Instruction):
                 return f"{name} `{buffer.name}` is private to each thread"
         return None
 
+    def details(self, op: Scan, ctx: LowerContext) -> tuple[str, ...]:
+        del ctx
+        moved = [r.buffer.name for r in (op.src, op.dst) if r.buffer.is_fragment]
+        names = " and ".join(f"`{name}`" for name in dict.fromkeys(moved))
+        return (f"lines pass through shared memory: {names} in registers",) if moved else ()
+
     def lower(self, op: Scan, ctx: LowerContext) -> Stmt:
         combiner = combiner_for(op.kind, op.dst.buffer.dtype, op.accumulator)
         source, target = op.src, op.dst

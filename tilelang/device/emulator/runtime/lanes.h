@@ -8,14 +8,16 @@
 
 namespace tl_emu {
 
-enum Op { SYNC, SHUFFLE, BALLOT, MATCH, REDUCE, ELECT, LDMATRIX, STMATRIX, MOVMATRIX, MMA };
+enum Op { SYNC, SHUFFLE, BALLOT, MATCH, REDUCE, ELECT, LDMATRIX, STMATRIX, MOVMATRIX, MMA,
+          WGMMA, WGMMA_FENCE, WGMMA_COMMIT, WGMMA_WAIT };
 
 using Lanes = Thread *[kWarp]; /* null: not taking part */
 
 inline const char *op_name(int op) {
   static const char *const names[] = {"warp synchronisation", "shuffle", "vote", "match",
                                       "warp reduction", "election", "ldmatrix", "stmatrix",
-                                      "movmatrix", "mma"};
+                                      "movmatrix", "mma", "wgmma", "wgmma fence", "wgmma commit",
+                                      "wgmma wait"};
   return names[op];
 }
 

@@ -14,6 +14,7 @@
 #include "atomic.h"
 #include "instrument.h"
 #include "matrix.h"
+#include "wgmma.h"
 
 extern "C" {
 extern char *tl_emu_arena(void);          /* of this OS thread; defined beside the text */

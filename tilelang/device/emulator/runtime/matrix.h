@@ -169,9 +169,15 @@ inline void do_mma(Lanes &lanes) {
 
 inline void run_mma(Lanes &lanes) { mma_data(lanes[0]).run(lanes); }
 
+inline void do_wgmma(Lanes &lanes); /* wgmma.h */
+inline void do_wgmma_fence(Lanes &lanes);
+inline void do_wgmma_commit(Lanes &lanes);
+inline void do_wgmma_wait(Lanes &lanes);
+
 inline Work work_of(int op) {
   static const Work works[] = {do_sync, do_shuffle, do_ballot, do_match, do_reduce,
-                               do_ballot, do_ldmatrix, do_stmatrix, do_movmatrix, run_mma};
+                               do_ballot, do_ldmatrix, do_stmatrix, do_movmatrix, run_mma,
+                               do_wgmma, do_wgmma_fence, do_wgmma_commit, do_wgmma_wait};
   return works[op];
 }
 

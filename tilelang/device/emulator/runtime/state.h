@@ -98,6 +98,14 @@ struct WarpCall {
   void *data;
 };
 
+struct WgmmaData { /* one lane's part of a product of a warp group; see wgmma.h */
+  float *d;
+  const unsigned short *a; /* null: in shared memory */
+  u64 matrix[2];           /* descriptors of a and b */
+  int columns, is_bfloat16, turned[2];
+};
+using Products = std::vector<std::vector<WgmmaData>>; /* each with its 32 lanes */
+
 struct Thread {
   Block *block;
   u32 index, id; /* id: block << kThreadBits | index */
@@ -111,6 +119,8 @@ struct Thread {
   Known known;
   std::vector<Copy> open;              /* not committed */
   std::deque<std::vector<Copy>> groups; /* committed, oldest first */
+  Products open_products;               /* of the warp; only its first thread has any */
+  std::deque<Products> products;        /* committed, oldest first */
 };
 
 struct Arrival { Thread *thread; u32 time; void *site; bool waits; };
