@@ -281,10 +281,10 @@ def host_time(backend: str) -> dict[str, Any]:
 
 HALF, BRAIN = torch.float16, torch.bfloat16
 GEMMS = {
-    (8192, 8192, 8192): ((128, 256, 64, 3, 256, 16), 0.68),
-    (4096, 4096, 4096): ((128, 256, 64, 3, 256, 4), 0.68),
+    (8192, 8192, 8192): ((128, 128, 64, 3, 128, 16), 0.68),
+    (4096, 4096, 4096): ((128, 128, 64, 3, 128, 8), 0.68),
     (2048, 2048, 2048): ((128, 128, 64, 3, 128, 0), 0.68),
-    (128, 8192, 8192): ((128, 64, 64, 4, 128, 0), 0.75),
+    (128, 8192, 8192): ((128, 64, 128, 4, 128, 0), 0.75),
 }
 ADD = (1, 2048, 256)
 COLD_STARTS = {
@@ -301,10 +301,10 @@ COLD_STARTS = {
     ),
 }  # fmt: skip
 ATTENTIONS = {
-    (128, False): (128, 128, 2, 256),
-    (128, True): (128, 128, 2, 256),
-    (64, False): (128, 128, 2, 128),
-    (64, True): (128, 64, 2, 128),
+    (128, False): (128, 64, 2, 128),
+    (128, True): (128, 64, 2, 128),
+    (64, False): (128, 128, 2, 256),
+    (64, True): (128, 128, 2, 256),
 }
 
 
@@ -324,7 +324,7 @@ def fill(table: Table) -> None:
     }.items():
         build = partial(kernel, ROWS, COLUMNS, *config, "float16")
         table.add(work, 0.85, "higher", partial(reduction, table, build, axis))
-    run = partial(gemv_w4a16, table, 16384, 16384, (4, 4))
+    run = partial(gemv_w4a16, table, 16384, 16384, (4, 8))
     table.add("w4a16 gemv 16384x16384", 0.85, "higher", run)
     for work, (build, shapes, goal) in COLD_STARTS.items():
         setup = f"tensors = [torch.randn(*s, device='cuda', dtype=torch.float16) for s in {shapes}]"

@@ -236,18 +236,23 @@ def gemv_w4a16(N, K, rows, warps, dtype):
             warp = T.get_thread_binding(1)
             first = (bx * warps + warp) * rows
             words = T.alloc_local((2, rows, 4), "uint32")
+            # x in the order in which lanes read it: neighbours take neighbouring 16 bytes
+            X_shared = T.alloc_shared((steps, 4, 32, 8), dtype)
             x = T.alloc_local((32,), dtype)
             scaled = T.alloc_local((32,), "float32")
             acc = T.alloc_local((rows,), "float32")
             x_sum = T.alloc_local((1,), "float32")
             T.clear(acc)
             T.clear(x_sum)
-            for k in T.unroll(steps, unroll_factor=2):
+            for k, part, owner, v in T.Parallel(steps, 4, 32, 8):
+                X_shared[k, part, owner, v] = X[(k * 32 + owner) * 32 + part * 8 + v]
+            for k in T.serial(steps):
                 for r in T.unroll(rows):
                     for v in T.vectorized(4):
                         words[0, r, v] = W[first + r, (k * 32 + lane) * 4 + v]
-                for v in T.vectorized(32):
-                    x[v] = X[(k * 32 + lane) * 32 + v]
+                for part in T.unroll(4):
+                    for v in T.vectorized(8):
+                        x[part * 8 + v] = X_shared[k, part, lane, v]
                 for r in T.unroll(rows):
                     for w in T.unroll(4):
                         words[1, r, w] = words[0, r, w] >> 12

@@ -34,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what is printed to tests/golden"
     )
+    parser.addoption(
+        "--kernels", choices=["some", "all", "cuda"], default="some",
+        help="CUDA kernels on the emulator: some, all, or these alone",
+    )  # fmt: skip
 
 
 @pytest.fixture

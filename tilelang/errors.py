@@ -25,6 +25,7 @@ _INTERNAL = (
     "<string>",
     "<parse_",  # generated key functions
     "<convert_",
+    "<launcher of ",
 )
 
 

@@ -1,4 +1,4 @@
-"""Arrays for kernels on the CPU target, and how far a result may be from its reference.
+"""Arrays for kernels, the target they run on, and how far a result may be from its reference.
 
 What a test folder needs beside the kernel: inputs of any element type with a fixed seed, one call
 that compiles and runs, and a comparison whose limit follows from type and length of a sum.
@@ -6,7 +6,6 @@ that compiles and runs, and a comparison whose limit follows from type and lengt
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,10 @@ import numpy as np
 import tilelang
 import tilelang.language as T
 
+TARGET = "c"
 EPSILON = {
     "float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7,
+    "tfloat32": 2.0**-10,
 }  # fmt: skip
 
 
@@ -25,8 +26,13 @@ def storage(dtype: str) -> np.dtype:
 
 
 def run(kernel: Any, *arguments: Any, **options: Any) -> Any:
-    """Compile `kernel` for the CPU and call it."""
-    return tilelang.compile(kernel, target=os.environ.get("KT", "c"), **options)(*arguments)
+    """Compile `kernel` for the target of the test (see `conftest`) and call it."""
+    return tilelang.compile(kernel, target=TARGET, **options)(*arguments)
+
+
+def product_type(dtype: str) -> str:
+    """The type in whose roundings a product of `dtype` is near: tensor cores take `tfloat32`."""
+    return "tfloat32" if TARGET == "cuda" and dtype == "float32" else "float32"
 
 
 def random(shape: Any, dtype: str = "float32", seed: int = 0, high: int = 5) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tilelang.language as T
-from tests.cpu.arrays import assert_near, random, run, storage, wide
+from tests.cpu.arrays import assert_near, product_type, random, run, storage, wide
 
 TRANSPOSES = list(itertools.product((False, True), repeat=2))
 FLOATS = [  # operands, sum
@@ -230,7 +230,8 @@ def test_tiled_product_of_dynamic_shape(dtype, num_stages):
         a, b = random((m, k), dtype), random((k, n), dtype, 1)
         c = np.full((m, n), np.nan, np.float32)
         run(kernel, a, b, c)
-        assert_near(c, wide(a) @ wide(b), "float32", np.abs(wide(a)) @ np.abs(wide(b)) * 8)
+        near = product_type(dtype)
+        assert_near(c, wide(a) @ wide(b), near, np.abs(wide(a)) @ np.abs(wide(b)) * 8)
 
 
 def test_policies_and_the_other_hints_change_nothing():

@@ -225,7 +225,7 @@ def test_18_vectors_of_choices_and_of_one_byte_many_times():
 
 @pytest.mark.parametrize("dtype", ["int4", "float4_e2m1fn"])
 def test_20_packed_outputs(dtype):
-    @tilelang.jit(target="c")
+    @tilelang.jit
     def kernel(A):
         m, n = T.const("m, n")
         A: T.Tensor((m, n), "float32")

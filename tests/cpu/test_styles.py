@@ -28,7 +28,7 @@ def body(A, B, C, scale, M, N, K, dtype):
         T.copy(c, C[by * BM, bx * BN])
 
 
-@tilelang.jit(out_idx=[-1], target="c")
+@tilelang.jit(out_idx=[-1])
 def factory(M, N, K, dtype="float32"):
     @T.prim_func
     def product(
@@ -40,7 +40,7 @@ def factory(M, N, K, dtype="float32"):
     return product
 
 
-@tilelang.jit(target="c")
+@tilelang.jit
 def factory_with_empty(M, N, K, dtype="float32"):
     @T.prim_func
     def product(A: T.Tensor((M, K), dtype), B: T.Tensor((K, N), dtype), scale: T.float32):
@@ -51,7 +51,7 @@ def factory_with_empty(M, N, K, dtype="float32"):
     return product
 
 
-@tilelang.jit(target="c")
+@tilelang.jit
 def eager(A, B, scale: T.float32, dtype="float32"):
     M, N, K = T.const("M, N, K")
     A: T.Tensor((M, K), dtype)
@@ -61,7 +61,7 @@ def eager(A, B, scale: T.float32, dtype="float32"):
     return C
 
 
-@tilelang.jit(target="c")
+@tilelang.jit
 def eager_dynamic(A, B, scale: T.float32, dtype="float32"):
     M, N, K = T.dynamic("M, N, K")
     A: T.Tensor((M, K), dtype)
@@ -71,7 +71,7 @@ def eager_dynamic(A, B, scale: T.float32, dtype="float32"):
     return C
 
 
-@tilelang.lazy_jit(target="c")
+@tilelang.lazy_jit
 def lazy(
     A: T.Tensor,
     B: T.Tensor,
@@ -94,7 +94,7 @@ def by_hand(a, b, scale, dtype):
         return C
 
     made = product(T.Tensor(tuple(a.shape), dtype), T.Tensor(tuple(b.shape), dtype))
-    return tilelang.compile(made, target="c")(a, b, scale)
+    return tilelang.compile(made)(a, b, scale)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -136,7 +136,7 @@ def test_outputs_from_macros_and_of_computed_sizes():
         Z = T.empty((n * 2 + 1,), "float32")
         return Z  # noqa: RET504  the output takes this name
 
-    @tilelang.jit(target="c")
+    @tilelang.jit
     def kernel(A, extra: T.int32):
         n = T.dynamic("n")
         A: T.Tensor((n,), "float32")
@@ -156,7 +156,7 @@ def test_outputs_from_macros_and_of_computed_sizes():
 
 
 def test_without_tensors_and_positional_styles():
-    @tilelang.jit(target="c")
+    @tilelang.jit
     def ramp(n: int, *, start: int = 0):
         Z = T.empty((n,), "int32")
         with T.Kernel(1):

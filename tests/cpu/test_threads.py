@@ -51,7 +51,7 @@ def test_bindings_and_extents_in_three_dimensions():
                 + 10 * ty
                 + T.get_thread_binding(2)
             )
-            if tx == 0 and ty == 0 and tz == 0:
+            if tx + ty + tz + bx + by + bz == 0:
                 for k, extent in enumerate((*T.get_thread_extents(), *T.get_block_extents())):
                     E[k] = extent
 

@@ -439,6 +439,42 @@ class TestFragments:
         assert any("T.Parallel(64)" in text for text in shown(error))
 
 
+    def test_a_view_with_elements_of_another_size(self) -> None:
+        @T.macro
+        def body(A, B):
+            L = T.alloc_fragment((64, 64), F32)
+            T.copy(A, L)
+            R = T.view(L, (64, 128), F16)
+            for i, j in T.Parallel(64, 128):
+                R[i, j] = R[i, j] + 1
+            T.copy(L, B)
+
+        error = fails(
+            with_body(body), LayoutError, "R = T.view(L, (64, 128), F16)", "T.view",
+            "`R` has elements of 16 bits", "fragment `L` have 32", "T.copy `L`",
+        )  # fmt: skip
+        assert "T.alloc_fragment((64, 64), F32)" in shown(error)
+
+    def test_names_of_one_fragment_that_need_two_layouts(self) -> None:
+        @T.macro
+        def body(A, B):
+            L = T.alloc_fragment((64, 64), F32)
+            R = T.reshape(L, (4096,))
+            T.annotate_layout({
+                L: Fragment([64, 64], lambda i, j: (i, j)),
+                R: Fragment([4096], lambda i: (i % 128, i // 128)),
+            })
+            T.copy(A, L)
+            for i in T.Parallel(4096):
+                R[i] = R[i] + 1
+            T.copy(L, B)
+
+        fails(
+            with_body(body), LayoutError, "R = T.reshape(L, (4096,))", "T.reshape",
+            "`R` and `L` name the same elements but need two register layouts", "T.copy `L`",
+        )  # fmt: skip
+
+
 class TestWhatTheUnitLacks:
     @pytest.mark.parametrize(
         ("call", "unit"),
@@ -573,7 +609,7 @@ class TestDeviceText:
             return main
 
         error = compiles(make, place)
-        assert_located(error, 'with T.Kernel(1, prelude="static int 5;")', "T.Kernel", "correct")
+        assert_located(error, 'with T.Kernel(1, prelude="static int 5;")', None, "correct")
 
 
 @needs_nvrtc
@@ -603,30 +639,41 @@ A_TEXT = "add(): argument 1 `A`: expected float32[m, 64] on cuda"
 B_TEXT = "add(): argument 2 `B`: expected float32[m, 64] on cuda"
 
 
+def refused(kernel: Any, *args: Any) -> str:
+    """The text of the error with which a call is refused."""
+    with pytest.raises((ValueError, TypeError)) as caught:
+        kernel(*args)
+    text = str(caught.value)
+    assert "tilelang/" not in text.replace(__file__, ""), text
+    assert "<launcher" not in text, text
+    return text
+
+
 @needs_nvrtc
 @pytest.mark.usefixtures("own_cache")
-class TestCallsOnADevice:
-    """Arguments that the host code refuses before it touches the driver."""
+@pytest.mark.parametrize("backend", ["tvm_ffi", "nvrtc"])
+def test_arguments_that_are_refused_without_a_driver(backend: str) -> None:
+    torch = pytest.importorskip("torch")
+    kernel = tilelang.compile(
+        add_one(), target="cuda -arch=sm_80", execution_backend=backend
+    )
+    x = torch.zeros(4, 64)
+    assert f"{A_TEXT}, got float32[4, 64] on cpu" in refused(kernel, x, x)
+    assert f"{A_TEXT}, got None" in refused(kernel, None, x)
+    assert "add(): expected 2 arguments (A, B), got 1" in refused(kernel, x)
 
-    @pytest.fixture(params=["tvm_ffi", "nvrtc"])
-    def kernel(self, request: pytest.FixtureRequest) -> Any:
-        return tilelang.compile(
-            add_one(), target="cuda -arch=sm_80", execution_backend=request.param
-        )
 
-    def refused(self, kernel: Any, *args: Any) -> str:
-        with pytest.raises((ValueError, TypeError)) as caught:
-            kernel(*args)
-        text = str(caught.value)
-        assert "tilelang/" not in text.replace(__file__, ""), text
-        return text
+@needs_nvrtc
+@pytest.mark.usefixtures("own_cache")
+class TestCallsOnADriverThatIsPlayed:
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> FakeDriver:
+        return FakeDriver(tmp_path)
 
-    def test_tensors_of_the_host(self, kernel: Any) -> None:
-        torch = pytest.importorskip("torch")
-        x = torch.zeros(4, 64)
-        assert f"{A_TEXT}, got float32[4, 64] on cpu" in self.refused(kernel, x, x)
-
-    def test_count(self, kernel: Any) -> None:
-        torch = pytest.importorskip("torch")
-        text = self.refused(kernel, torch.zeros(4, 64))
-        assert "add(): expected 2 arguments (A, B), got 1" in text
+    @pytest.fixture
+    def kernel(self, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Any:
+        driver.reset(3)
+        monkeypatch.setenv("TL_LIBCUDA", str(driver.path))
+        kernel = tilelang.compile(add_one(), target="cuda -arch=sm_80")
+        assert kernel.execution_backend == "tvm_ffi"
+        return kernel

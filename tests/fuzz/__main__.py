@@ -27,10 +27,11 @@ def main() -> int:
     parser.add_argument("--sanitize", action="store_true", help="also with run-time checks")
     parser.add_argument("--no-shrink", action="store_true", help="leave failures as they are")
     parser.add_argument("--show", action="store_true", help="print the programs, run nothing")
+    parser.add_argument("--target", default="c", help="c, or cuda: on the emulator")
     parser.add_argument("--flags", default=FLAGS, help="flags of the C compiler")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where reproducers go")
     given = parser.parse_args()
-    modes = Modes(given.flags, sanitize=given.sanitize)
+    modes = Modes(given.flags, sanitize=given.sanitize, target=given.target)
     if not given.show:
         load_compiler()
     started, failures = time.perf_counter(), 0

@@ -1,4 +1,4 @@
-"""Runs one generated program: compiled for the CPU, against the interpreter of its tile form.
+"""Runs one generated program: compiled for a target (CUDA on the emulator), against the interpreter of its tile form.
 
 `check(program)` raises `Failure` with the stage that failed: "trace", "interpret", "compile",
 "call", or "result". Inputs are random, outputs are poisoned before the call.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -45,6 +45,7 @@ class Modes:
     flags: str = FLAGS
     sanitize: bool = False  # once more with run-time checks, which must stay silent
     verify: bool = True  # the IR verifier between all passes
+    target: str = "c"
 
 
 def numpy_type(kind: str) -> np.dtype:
@@ -113,11 +114,13 @@ def compiled_run(func: PrimFunc, inputs: Mapping[str, Any], modes: Modes) -> Arr
             TILELANG_DISABLE_CACHE=True,
             TILELANG_VERIFY=modes.verify,
             TILELANG_SANITIZE=modes.sanitize,
+            TILELANG_EMULATE=True,
         ),
     ):
         warnings.simplefilter("ignore")
         try:
-            kernel = tilelang.compile(func, target="c", compile_flags=modes.flags)
+            flags = modes.flags if modes.target == "c" else None
+            kernel = tilelang.compile(func, target=modes.target, compile_flags=flags)
         except Exception as error:
             raise Failure("compile", _told(error)) from error
         try:
@@ -188,7 +191,7 @@ def check(program: Program, modes: Modes = Modes()) -> None:
     want = interpreted(func, inputs)
     compare(program, compiled_run(func, inputs, modes), want, "compiled")
     if modes.sanitize:
-        plain = Modes(modes.flags, False, modes.verify)
+        plain = replace(modes, sanitize=False)
         compare(program, compiled_run(func, inputs, plain), want, "compiled without checks")
 
 

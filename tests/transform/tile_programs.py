@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import tests.interpreter as interpreter
+import tilelang
 from tilelang.ir.func import PrimFunc
 from tilelang.language.script import from_script
 
@@ -35,6 +37,7 @@ class Program:
     inputs: dict[str, np.ndarray]
 
     def traced(self) -> PrimFunc:
+        """The text, run through the front end."""
         func = from_script(self.source, f"<tile-program-{self.seed}>")
         assert isinstance(func, PrimFunc)
         return func
@@ -279,3 +282,31 @@ def program(seed: int, products: bool = True) -> Program:
         for n, (s, k) in w.params.items()
     }
     return Program(seed, "\n".join(lines), inputs)
+
+
+def interpreted(made: Program) -> dict[str, np.ndarray]:
+    """The arrays after interpreting the tile form."""
+    arrays = {n: x.copy() for n, x in made.inputs.items()}
+    interpreter.run(made.traced(), arrays)
+    return arrays
+
+
+def emulated(made: Program, target: str) -> dict[str, np.ndarray]:
+    """The arrays after all passes, the IR verified after each, and a run with all checks on: races,
+    accesses out of bounds, and reads of what nothing wrote are faults."""
+    import torch
+
+    tensors = {n: torch.from_numpy(x.copy()) for n, x in made.inputs.items()}
+    options = {"TILELANG_EMULATE": True, "TILELANG_VERIFY": True, "TILELANG_DISABLE_CACHE": True}
+    with tilelang.env.scope(**options):
+        kernel = tilelang.compile(made.traced(), target=target)
+        kernel(*tensors.values())
+    return {n: x.numpy() for n, x in tensors.items()}
+
+
+def check(made: Program, target: str = "cuda -arch=sm_80") -> None:
+    """Require that the compiled program computes what the tile program means."""
+    want, got = interpreted(made), emulated(made, target)
+    for name, array in want.items():
+        message = f"seed {made.seed}, {name}, {target}"
+        np.testing.assert_array_equal(got[name], array, err_msg=message)

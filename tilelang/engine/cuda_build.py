@@ -167,7 +167,7 @@ class DeviceBuilder:
     def identity(self, target: Target, hosted: bool = True) -> str:
         """NVRTC, its flags and headers; with compiled host code the C compiler's too."""
         nvrtc = NvrtcToolchain(compile_arch(target)).identity()
-        return f"{nvrtc} || {CToolchain().identity()}" if hosted else nvrtc
+        return f"{nvrtc} || {CToolchain(tuned=False).identity()}" if hosted else nvrtc
 
     def build(self, request: BuildRequest) -> CudaModule:
         """Compile kernels and host code at the same time.

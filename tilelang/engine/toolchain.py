@@ -257,10 +257,14 @@ class CToolchain:
     suffix = ".dll" if sys.platform == "win32" else ".dylib" if sys.platform == "darwin" else ".so"
 
     def __init__(self, tuned: bool = True) -> None:
-        """`tuned`: for this processor, rather than for any of its kind."""
+        """`tuned`: for this processor, rather than for any of its kind; only then is the compiler
+        asked what it knows of it."""
         self.tuned = tuned
 
     def identity(self) -> str:
+        if not self.tuned:
+            plain = find_compiler_command()
+            return f"{shlex.join(plain)} | {_fingerprint(plain)} | {' '.join(_BASE_FLAGS)}"
         compiler = find_compiler()
         command = shlex.join(compiler.command)
         flags = " ".join((*_BASE_FLAGS, *compiler.native_flags))
@@ -272,10 +276,13 @@ class CToolchain:
 
     def command(self, inputs: Sequence[Path], output: Path, flags: Sequence[str] = ()) -> list[str]:
         """The command line that makes `output`; the user's flags come last, so they win."""
-        compiler = find_compiler()
+        if self.tuned:
+            compiler = find_compiler()
+            leading = [*compiler.command, *_BASE_FLAGS, *compiler.native_flags]
+        else:
+            leading = [*find_compiler_command(), *_BASE_FLAGS]
         return [
-            *compiler.command, *_BASE_FLAGS, *(compiler.native_flags if self.tuned else ()),
-            f"-I{C_HEADERS}",
+            *leading, f"-I{C_HEADERS}",
             *flags, "-shared", "-pthread", "-o", str(output), "-x", "c", *map(str, inputs),
             "-x", "none", "-lm", *_LINK_FLAGS,
         ]  # fmt: skip

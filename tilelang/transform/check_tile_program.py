@@ -46,6 +46,7 @@ from tilelang.transform.scoped import ScopedMutator
 from tilelang.transform.tile_rules import (
     Place,
     Problem,
+    fragment_inside_parallel,
     fragment_outside_parallel,
     index_by_parallel_variable,
     loop_nesting,
@@ -155,6 +156,11 @@ class _Walk(ScopedMutator):
 
     def mutate_Bind(self, node: Bind) -> Stmt:
         self.place.add_name(node.var, node.value)
+        return self.mutate_children(node)
+
+    def mutate_Allocate(self, node: Allocate) -> Stmt:
+        if self.has_fragment_rule:
+            self.report(fragment_inside_parallel(node, self.place))
         return self.mutate_children(node)
 
     def mutate_BufferStore(self, node: BufferStore) -> Stmt:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tilelang.errors import LayoutError, ResourceError
+from tilelang.errors import LayoutError, Note, ResourceError
 from tilelang.ir.annotation import LAYOUT, LAYOUTS, REDUCER
 from tilelang.ir.buffer import FRAGMENT, SHARED_DYN, Buffer
 from tilelang.ir.expr import Var, as_expr, const_value
@@ -34,6 +34,7 @@ from tilelang.tileop.registry import operator_for
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.expand_tile_ops import copy_nest
+from tilelang.transform.fragment_views import fragment_views, viewed
 from tilelang.transform.nests import (
     Access,
     Nest,
@@ -207,6 +208,7 @@ class Solver:
         self.buffers: dict[Buffer, None] = {}
         self.reducers: set[Buffer] = set()
         self._collect(body)
+        self.views = fragment_views(body, self.buffers)
 
     def _collect(self, body: Stmt) -> None:
         inner: set[For] = set()
@@ -246,11 +248,31 @@ class Solver:
         before = -1
         while before != len(self.layouts):
             before = len(self.layouts)
+            self._through_views()
             for site in self.sites:
                 if isinstance(site, Nest):
                     self._through_nest(site)
                 else:
                     self._through_reduction(site)
+                self._through_views()
+
+    def _through_views(self) -> None:
+        """Names of one fragment share its layout."""
+        for view, owner in self.views.items():
+            if view in self.layouts and owner not in self.layouts:
+                self.layouts[owner] = viewed(self.layouts[view], view, owner)
+        for view, owner in self.views.items():
+            if owner not in self.layouts:
+                continue
+            expected = viewed(self.layouts[owner], owner, view)
+            if not self.layouts.setdefault(view, expected).is_equal(expected):
+                raise LayoutError(
+                    f"view: `{view.name}` and `{owner.name}` name the same elements but need two "
+                    "register layouts",
+                    view.span,
+                    notes=[Note(owner.span, f"`{owner.name}` comes from here")],
+                    hint=f"T.copy `{owner.name}` into a fragment of its own",
+                )
 
     def _through_nest(self, nest: Nest) -> None:
         unknown = [b for b in nest.fragments if b not in self.layouts]

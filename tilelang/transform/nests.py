@@ -79,8 +79,9 @@ class Nest:
 
     def __init__(self, node: For) -> None:
         self.node = node
-        self.loops, body = collect_nest(node)
-        self.body = with_places_spelled_out(body)
+        loops, _ = collect_nest(node)
+        self.loops = loops[: _independent(loops)]
+        self.body = with_places_spelled_out(self.loops[-1].body)
         self.variables: list[Var] = [loop.var for loop in self.loops]
         self.vector_loop = innermost_choice(self.variables, self.body)
 

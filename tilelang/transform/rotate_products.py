@@ -42,6 +42,7 @@ from tilelang.ir.stmt import (
 )
 from tilelang.ir.visitor import Mutator, substitute, used_buffers, used_vars, walk
 from tilelang.transform.context import PassContext
+from tilelang.transform.defer_products import DeferProducts
 
 _WAITS = ("ptx_wait_group", "sync_threads")
 
@@ -53,7 +54,7 @@ def rotate_products(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     `PRODUCT_LAST`.
     """
     del ctx  # what can be rotated is marked
-    return _Unmark().mutate(_Rotate().mutate(func))
+    return _Unmark().mutate(_Rotate().mutate(DeferProducts().mutate(func)))
 
 
 class _Rotate(Mutator):

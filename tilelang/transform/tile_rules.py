@@ -145,6 +145,19 @@ def loop_nesting(loop: For, place: Place) -> Problem | None:
     return None
 
 
+def fragment_inside_parallel(node: Allocate, place: Place) -> Problem | None:
+    """A fragment is spread over all threads, which one iteration does not have."""
+    outer, buffer = place.parallel, node.buffer
+    if outer is None or buffer.scope() != FRAGMENT:
+        return None
+    return Problem(
+        f"the fragment `{buffer.name}` is allocated inside T.Parallel",
+        node.span or buffer.span,
+        (Note(outer.span, "one iteration of this loop runs in one thread"),),
+        "use T.alloc_local or T.alloc_var, or allocate it before the loop",
+    )
+
+
 def pipeline_plan(loop: For) -> Problem | None:
     """`order` and `stage` have one entry per statement (or per group) of the body."""
     groups = annotation(loop.annotations, keys.PIPELINE_GROUP)

@@ -61,7 +61,7 @@ uint3 tl_emu_thread_index(void);
 uint3 tl_emu_block_index(void);
 uint3 tl_emu_block_extent(void);
 uint3 tl_emu_grid_extent(void);
-int printf(const char *, ...);
+int tl_emu_printf(const char *, ...);
 __attribute__((noreturn)) void tl_emu_trap(void);
 }
 #define threadIdx tl_emu_thread_index()
@@ -70,6 +70,7 @@ __attribute__((noreturn)) void tl_emu_trap(void);
 #define gridDim tl_emu_grid_extent()
 #define warpSize 32
 #define __trap() tl_emu_trap()
+#define printf tl_emu_printf
 
 #include "intrinsics.h"
 

@@ -128,7 +128,10 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
 
         def call(*args: Any, stream: int | None = None) -> Any:
             if len(args) != len(inputs):
-                raise ArgumentError(f"{name}(): expected {len(inputs)} arguments, got {len(args)}")
+                names = ", ".join(func.params[k].name for k in inputs)
+                raise ArgumentError(
+                    f"{name}(): expected {len(inputs)} arguments ({names}), got {len(args)}"
+                )
             every: list[Any] = [None] * total
             for position, value in zip(inputs, args):
                 every[position] = value
@@ -240,7 +243,10 @@ class Launcher:
         """Device and values, from arguments of any accepted kind."""
         count = len(self.func.params)
         if len(args) != count:
-            raise ArgumentError(f"{self.func.name}(): expected {count} arguments, got {len(args)}")
+            names = ", ".join(p.name for p in self.func.params)
+            raise ArgumentError(
+                f"{self.func.name}(): expected {count} arguments ({names}), got {len(args)}"
+            )
         values = self.arguments.convert(args)
         devices = [args[k].device.index for k in self._kinds if args[k] is not None]
         for k, kinds in self._kinds.items():

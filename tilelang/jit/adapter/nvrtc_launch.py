@@ -146,14 +146,16 @@ class LauncherPrinter:
         if any(b.site.is_stride or b.site.value is not b.var for b in self.plan.bindings):
             return None
         tests = ["tl_device >= 0"]
+        first = next((k for k, p in enumerate(self.params) if isinstance(p, Buffer)), None)
         for position, param in enumerate(self.params):
             name = self._name(param)
             if isinstance(param, Buffer):
                 storage = storage_of(param.dtype)
                 if param.declared_strides is not None or storage.numerator != storage.denominator:
                     return None
+                if position != first:
+                    tests.append(f"{name}.get_device() == tl_device")
                 tests += [
-                    f"{name}.get_device() == tl_device",
                     f"{name}.dtype in tl_kinds_{position}",
                     f"{name}.shape == {self._shape(param.shape)}",
                     f"{name}.is_contiguous()",

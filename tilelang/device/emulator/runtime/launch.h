@@ -182,8 +182,24 @@ Index tl_emu_block_index() { return tl_emu::self()->block->at; }
 Index tl_emu_block_extent() { return tl_emu::worker->launch->extent; }
 Index tl_emu_grid_extent() { return tl_emu::worker->launch->grid; }
 
+int tl_emu_printf(const char *format, ...) {
+  char line[400];
+  va_list arguments;
+  va_start(arguments, format);
+  const int length = vsnprintf(line, sizeof(line), format, arguments);
+  va_end(arguments);
+  tl_emu::self()->printed = line;
+  fputs(line, stdout);
+  fflush(stdout);
+  return length;
+}
+
+/* An assertion prints its message, then traps. */
 void tl_emu_trap() {
-  tl_emu::report(tl_emu::TRAP, tl_emu::self(), TL_EMU_SITE, "the kernel stopped itself");
+  std::string said = tl_emu::self()->printed;
+  while (!said.empty() && said.back() == '\n') said.pop_back();
+  tl_emu::report(tl_emu::TRAP, tl_emu::self(), TL_EMU_SITE, "the kernel stopped itself%s%s",
+                 said.empty() ? "" : " after printing: ", said.c_str());
   tl_emu::leave();
 }
 }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <string>
 #include <vector>
 
 #include "fiber.h"
@@ -121,6 +122,7 @@ struct Thread {
   std::deque<std::vector<Copy>> groups; /* committed, oldest first */
   Products open_products;               /* of the warp; only its first thread has any */
   std::deque<Products> products;        /* committed, oldest first */
+  std::string printed;                  /* the last line */
 };
 
 struct Arrival { Thread *thread; u32 time; void *site; bool waits; };

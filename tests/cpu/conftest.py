@@ -1,0 +1,66 @@
+"""Every kernel of this folder runs on each target: on `c`, and on `cuda` by the emulator.
+
+`--kernels all` runs all tests on both, `--kernels cuda` on CUDA alone; by default CUDA takes a part
+of the parameters of each test, a part that is the same every time. What cannot run there is in
+`ONLY_ON_THE_CPU`, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cpu import arrays
+from tilelang.env import env
+
+ONLY_ON_THE_CPU = {
+    "test_extern.py": "imports C source, hooks into the C text, flags of the C compiler",
+    "test_memory.py::test_pointers_tables_of_pointers_and_addresses":
+        "addresses travel as numbers, and the emulator has its own memory",
+    "test_copy.py::test_conversion_to_every_type":
+        "addresses travel as numbers, and the emulator has its own memory",
+    "test_reduce.py::test_empty_identities_of_extreme_values":
+        "addresses travel as numbers; scalar reads of fragments, which have owners on a GPU",
+}  # fmt: skip
+PARTS = 4  # by default CUDA runs every fourth set of parameters of a test, the first included
+
+
+def reason_against(name: str, function: str) -> str | None:
+    """Why a test stays on the CPU."""
+    return ONLY_ON_THE_CPU.get(name) or ONLY_ON_THE_CPU.get(f"{name}::{function}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    wanted = metafunc.config.getoption("--kernels")
+    targets = {"cuda": ["cuda"]}.get(wanted, ["c", "cuda"])
+    if reason_against(metafunc.module.__file__.rpartition("/")[2], metafunc.function.__name__):
+        targets = [t for t in targets if t == "c"]
+    metafunc.fixturenames.append("kernel_target")
+    metafunc.parametrize("kernel_target", targets, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--kernels") != "some":
+        return
+    seen: dict[str, int] = {}
+    kept, left_out = [], []
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is None or call.params.get("kernel_target") != "cuda":
+            kept.append(item)
+            continue
+        key = item.nodeid.partition("[")[0]
+        number = seen[key] = seen.get(key, -1) + 1
+        (kept if number % PARTS == 0 else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+
+
+@pytest.fixture
+def kernel_target(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The target that `arrays.run` and `tilelang.compile(target="auto")` take."""
+    arrays.TARGET = request.param
+    with env.scope(TILELANG_TARGET=request.param, TILELANG_EMULATE=True):
+        yield request.param
+    arrays.TARGET = "c"
