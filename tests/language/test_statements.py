@@ -429,3 +429,15 @@ def test_strided_tensors():
         b = np.zeros((6, 5), np.float32)
         run(kernel, view, b)
         np.testing.assert_array_equal(b, view)
+
+
+def test_a_statement_repeated_by_a_python_loop_is_no_rebinding(recwarn):
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32")):
+        with T.Kernel(1, threads=32):
+            for i in T.serial(4):
+                for _, factor in enumerate((3, 4)):
+                    value = A[i] * factor
+                    A[i] = value + 1
+
+    assert not recwarn.list

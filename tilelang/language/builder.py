@@ -321,10 +321,13 @@ class Builder:
         )
 
     def _warn_rebinding(self, name: str, old: Binding) -> None:
+        here = caller_span()
         if old.scope is not self.scopes[-1]:
             return  # a use after the block is an error of its own
+        if here is not None and here == old.span:
+            return  # the same statement again: a Python loop that unrolls
         warnings.warn(
-            f"{caller_span()}: `{name}` is bound again; it does not carry over iterations",
+            f"{here}: `{name}` is bound again; it does not carry over iterations",
             TraceWarning,
             4,
         )

@@ -1,7 +1,7 @@
 /* Kernels in a cubin, loaded and launched through the CUDA driver: what codegen/host_cuda.py calls.
  *
- * The text that includes this defines the table `tl_kernels` first, with TL_NUM_KERNELS rows. The
- * driver is opened with dlopen, privately and on first use, so neither its headers nor a link
+ * The text that includes this defines the table `tl_kernels` first, with TL_NUM_KERNELS rows; without
+ * TL_NUM_KERNELS the includer makes each `tl_program` itself (launcher.c). The driver is opened with dlopen, privately and on first use, so neither its headers nor a link
  * against it are needed. The cubin is part of the text (TL_IMAGE), or handed over after loading
  * (tl_set_image). It is loaded once per device, into the primary context that PyTorch and the CUDA
  * runtime use. Every function may be called from any thread. Functions return 0, or a TL_CODE_*
@@ -39,7 +39,18 @@ typedef struct {
   int cooperative;
 } tl_kernel;
 
-static const tl_kernel tl_kernels[TL_NUM_KERNELS];
+typedef struct tl_context tl_context;   /* what CUcontext, CUmodule, CUfunction, CUstream point to */
+typedef struct tl_module tl_module;
+typedef struct tl_function tl_function;
+
+typedef struct {       /* the kernels of one cubin */
+  const tl_kernel *kernels;
+  int num_kernels;
+  const char *arch;    /* what they were compiled for */
+  const void *image;   /* the cubin; it must stay where it is */
+  tl_context *contexts[TL_MAX_DEVICES]; /* NULL: not loaded there; written last: whoever sees it sees the functions */
+  tl_function **functions; /* [TL_MAX_DEVICES][num_kernels] */
+} tl_program;
 
 /* ---- messages ----------------------------------------------------------------------------- */
 
@@ -66,10 +77,6 @@ enum { /* CUdevice_attribute */
 };
 enum { TL_FUNCTION_DYNAMIC_SHARED = 8, TL_FUNCTION_STATIC_SHARED = 1 }; /* CUfunction_attribute */
 enum { TL_CAPTURE_RELAXED = 2 };  /* CUstreamCaptureMode */
-
-typedef struct tl_context tl_context;   /* what CUcontext, CUmodule, CUfunction, CUstream point to */
-typedef struct tl_module tl_module;
-typedef struct tl_function tl_function;
 
 /* Result, name in the library, parameters. Launching works with drivers for CUDA 11.2 and later. */
 #define TL_DRIVER_FUNCTIONS(X)                                                                     \
@@ -143,21 +150,7 @@ TL_COLD int32_t tl_open_driver(void) {
 
 /* ---- the cubin, per device ---------------------------------------------------------------- */
 
-typedef struct {
-  tl_context *context; /* written last: whoever sees it sees the functions */
-  tl_function *functions[TL_NUM_KERNELS];
-} tl_loaded;
-
-static tl_loaded tl_devices[TL_MAX_DEVICES];
-#ifdef TL_IMAGE
-static const void *tl_image = TL_IMAGE;
-#else
-static const void *tl_image;
-/* The cubin; it must stay where it is as long as the library. */
-TL_EXPORT void tl_set_image(const void *image) { tl_image = image; }
-#endif
-
-TL_COLD int32_t tl_fail_load(int device, int result) {
+TL_COLD int32_t tl_fail_load(const tl_program *program, int device, int result) {
   int major = 0, minor = 0, version = 0;
   const int is_foreign =
       result == TL_CUDA_INVALID_IMAGE || result == TL_CUDA_NO_BINARY || result == TL_CUDA_UNSUPPORTED_PTX;
@@ -167,7 +160,7 @@ TL_COLD int32_t tl_fail_load(int device, int result) {
   tl_cuda.cuDriverGetVersion(&version);
   if (is_foreign)
     snprintf(what, sizeof what, "the driver (CUDA %d.%d) does not load a kernel compiled for %s on cuda:%d, an sm_%d%d",
-             version / 1000, version % 1000 / 10, TL_ARCH, device, major, minor);
+             version / 1000, version % 1000 / 10, program->arch, device, major, minor);
   else snprintf(what, sizeof what, "loading kernels on cuda:%d", device);
   return tl_fail_cuda(what, result);
 }
@@ -187,17 +180,17 @@ TL_COLD int32_t tl_allow_shared(const tl_kernel *kernel, tl_function *function, 
   return tl_fail_cuda(what, result);
 }
 
-TL_COLD int32_t tl_find_functions(tl_loaded *to, int device) {
+TL_COLD int32_t tl_find_functions(const tl_program *program, tl_function **to, int device) {
   tl_module *module = NULL;
-  int result = tl_cuda.cuModuleLoadData(&module, tl_image);
-  if (result != 0) return tl_fail_load(device, result);
+  int result = tl_cuda.cuModuleLoadData(&module, program->image);
+  if (result != 0) return tl_fail_load(program, device, result);
   int32_t code = 0;
-  for (int i = 0; i < TL_NUM_KERNELS && code == 0; ++i) {
-    const tl_kernel *kernel = &tl_kernels[i];
+  for (int i = 0; i < program->num_kernels && code == 0; ++i) {
+    const tl_kernel *kernel = &program->kernels[i];
     char what[200];
     snprintf(what, sizeof what, "kernel %s (%s): cuModuleGetFunction", kernel->name, kernel->place);
-    result = tl_cuda.cuModuleGetFunction(&to->functions[i], module, kernel->name);
-    code = result != 0 ? tl_fail_cuda(what, result) : tl_allow_shared(kernel, to->functions[i], device);
+    result = tl_cuda.cuModuleGetFunction(&to[i], module, kernel->name);
+    code = result != 0 ? tl_fail_cuda(what, result) : tl_allow_shared(kernel, to[i], device);
   }
   if (code != 0) tl_cuda.cuModuleUnload(module);
   return code;
@@ -205,22 +198,21 @@ TL_COLD int32_t tl_find_functions(tl_loaded *to, int device) {
 
 /* Loads the cubin on a device; called under the lock. Stream capture is left alone meanwhile:
  * loading allocates, which a capture in this thread would otherwise forbid. */
-TL_COLD int32_t tl_load(int device) {
-  tl_loaded *to = &tl_devices[device];
+TL_COLD int32_t tl_load(tl_program *program, int device) {
   tl_context *context = NULL, *popped = NULL;
   int handle = 0, mode = TL_CAPTURE_RELAXED;
-  if (to->context) return 0;
-  if (!tl_image) return tl_fail("the library has not been given its kernels (tl_set_image)");
+  if (program->contexts[device]) return 0;
+  if (!program->image) return tl_fail("the library has not been given its kernels (tl_set_image)");
   int result = tl_cuda.cuDeviceGet(&handle, device);
   if (result != 0) return tl_fail_cuda("cuDeviceGet", result);
   result = tl_cuda.cuDevicePrimaryCtxRetain(&context, handle);
   if (result == 0) result = tl_cuda.cuCtxPushCurrent(context);
   if (result != 0) return tl_fail_cuda("the device's context", result);
   tl_cuda.cuThreadExchangeStreamCaptureMode(&mode);
-  const int32_t code = tl_find_functions(to, handle);
+  const int32_t code = tl_find_functions(program, &program->functions[device * program->num_kernels], handle);
   tl_cuda.cuThreadExchangeStreamCaptureMode(&mode);
   tl_cuda.cuCtxPopCurrent(&popped);
-  if (code == 0) __atomic_store_n(&to->context, context, __ATOMIC_RELEASE);
+  if (code == 0) __atomic_store_n(&program->contexts[device], context, __ATOMIC_RELEASE);
   return code;
 }
 
@@ -230,12 +222,12 @@ TL_COLD int tl_current_device(void) {
   return tl_is_open && tl_cuda.cuCtxGetDevice(&device) == 0 ? device : 0;
 }
 
-TL_COLD int32_t tl_prepare(int *device) {
+TL_COLD int32_t tl_prepare_program(tl_program *program, int *device) {
   pthread_mutex_lock(&tl_lock);
   int32_t code = tl_open_driver();
   if (code == 0 && *device < 0) *device = tl_current_device();
   if (code == 0 && *device >= TL_MAX_DEVICES) code = tl_fail_cuda("cuDeviceGet", TL_CUDA_INVALID_DEVICE);
-  if (code == 0) code = tl_load(*device);
+  if (code == 0) code = tl_load(program, *device);
   pthread_mutex_unlock(&tl_lock);
   return code;
 }
@@ -243,27 +235,27 @@ TL_COLD int32_t tl_prepare(int *device) {
 /* ---- one call ----------------------------------------------------------------------------- */
 
 typedef struct {
-  const tl_loaded *loaded;
+  const tl_program *program;
   void *stream;
   int device;
   int pushed; /* another context, or none, was current in this thread */
 } tl_call;
 
 /* Makes the device ready and its context current. `device` < 0: the current one. */
-static inline int32_t tl_begin(tl_call *call, int32_t device, void *stream) {
+static inline int32_t tl_begin_program(tl_program *program, tl_call *call, int32_t device, void *stream) {
   tl_context *current = NULL;
   int number = device;
   if (TL_UNLIKELY(number < 0 || number >= TL_MAX_DEVICES ||
-                  !__atomic_load_n(&tl_devices[number].context, __ATOMIC_ACQUIRE))) {
-    const int32_t code = tl_prepare(&number);
+                  !__atomic_load_n(&program->contexts[number], __ATOMIC_ACQUIRE))) {
+    const int32_t code = tl_prepare_program(program, &number);
     if (code != 0) return code;
   }
-  call->loaded = &tl_devices[number];
+  call->program = program;
   call->stream = stream;
   call->device = number;
   int result = tl_cuda.cuCtxGetCurrent(&current);
-  call->pushed = current != call->loaded->context;
-  if (TL_UNLIKELY(call->pushed && result == 0)) result = tl_cuda.cuCtxPushCurrent(call->loaded->context);
+  call->pushed = current != program->contexts[number];
+  if (TL_UNLIKELY(call->pushed && result == 0)) result = tl_cuda.cuCtxPushCurrent(program->contexts[number]);
   return TL_UNLIKELY(result != 0) ? tl_fail_cuda("the device's context", result) : 0;
 }
 
@@ -285,8 +277,8 @@ TL_COLD int32_t tl_fail_launch(const tl_call *call, const tl_kernel *k, int resu
 
 /* Starts kernel `index` on the call's stream; `args` point to its parameters. */
 static inline int32_t tl_launch(const tl_call *call, int index, int64_t x, int64_t y, int64_t z, const void **args) {
-  const tl_kernel *k = &tl_kernels[index];
-  tl_function *function = call->loaded->functions[index];
+  const tl_kernel *k = &call->program->kernels[index];
+  tl_function *function = call->program->functions[call->device * call->program->num_kernels + index];
   const unsigned *b = k->block;
   if (TL_UNLIKELY(x > 2147483647 || y > 65535 || z > 65535)) return tl_fail_launch(call, k, -1, x, y, z);
   const int result =
@@ -312,5 +304,25 @@ __attribute__((unused)) static int32_t tl_allocate(const tl_call *call, void **o
 __attribute__((unused)) static void tl_free(const tl_call *call, void *address) {
   if (address) tl_cuda.cuMemFreeAsync((uint64_t)(uintptr_t)address, call->stream);
 }
+
+/* ---- the kernels of this text ------------------------------------------------------------- */
+
+#ifdef TL_NUM_KERNELS
+static const tl_kernel tl_kernels[TL_NUM_KERNELS];
+static tl_function *tl_functions[TL_MAX_DEVICES][TL_NUM_KERNELS];
+#ifdef TL_IMAGE
+static tl_program tl_own = {tl_kernels, TL_NUM_KERNELS, TL_ARCH, TL_IMAGE, {NULL}, &tl_functions[0][0]};
+#else
+static tl_program tl_own = {tl_kernels, TL_NUM_KERNELS, TL_ARCH, NULL, {NULL}, &tl_functions[0][0]};
+/* The cubin; it must stay where it is as long as the library. */
+TL_EXPORT void tl_set_image(const void *image) { tl_own.image = image; }
+#endif
+
+__attribute__((unused)) static int32_t tl_prepare(int *device) { return tl_prepare_program(&tl_own, device); }
+
+static inline int32_t tl_begin(tl_call *call, int32_t device, void *stream) {
+  return tl_begin_program(&tl_own, call, device, stream);
+}
+#endif
 
 #endif
