@@ -60,10 +60,10 @@ def attention(batch, heads, seq_len, dim, causal, block_M, block_N, stages, thre
             steps = T.ceildiv(row + block_M, block_N) if causal else T.ceildiv(seq_len, block_N)
             for k in T.Pipelined(steps, num_stages=stages):
                 T.copy(K[bz, by, k * block_N : (k + 1) * block_N, :], K_shared)
-                T.clear(scores)
                 T.gemm(
-                    Q_shared, K_shared, scores, transpose_B=True, policy=T.GemmWarpPolicy.FullRow
-                )
+                    Q_shared, K_shared, scores, transpose_B=True, clear_accum=True,
+                    policy=T.GemmWarpPolicy.FullRow,
+                )  # fmt: skip
                 if causal and (k + 1) * block_N > row + 1:  # a tile on the diagonal
                     for i, j in T.Parallel(block_M, block_N):
                         visible = k * block_N + j <= row + i

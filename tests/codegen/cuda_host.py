@@ -12,8 +12,10 @@ import numpy as np
 import tvm_ffi
 
 from tilelang.codegen.host_cuda import embed, library_text
+from tilelang.codegen.host_table import launch_table
+from tilelang.engine.cuda_build import CudaModule
 from tilelang.engine.runtime import Module, build_module
-from tilelang.engine.toolchain import find_compiler_command
+from tilelang.engine.toolchain import C_HEADERS, find_compiler_command
 from tilelang.errors import Span
 from tilelang.ir import stmt as S
 from tilelang.ir.annotation import ARENA_BYTES
@@ -90,6 +92,17 @@ def build(func: PrimFunc, driver: str, embedded: bool = True) -> Module:
     text = embed(text, IMAGE) if embedded else text
     flags = ["-O1", "-Wall", "-Werror", f'-DTL_CUDA_LIBRARY="{driver}"']
     return build_module(text, func.name, compile_flags=flags, has_blocks=False)
+
+
+def build_table(func: PrimFunc, driver: str) -> Module:
+    """As `build`, with the host side as a table where it can be one."""
+    table = launch_table(func, func, "sm_80")
+    if table is None:
+        return build(func, driver)
+    flags = ["-O1", "-Wall", "-Werror", f'-DTL_CUDA_LIBRARY="{driver}"']
+    source = (C_HEADERS / "launcher.c").read_text(encoding="utf-8")
+    library = build_module(source, "launcher", compile_flags=flags, has_blocks=False).library
+    return CudaModule(library, "", IMAGE, None, table)
 
 
 def on_cuda(array: np.ndarray[Any, Any], device: int = 0, kind: int = 2) -> Any:

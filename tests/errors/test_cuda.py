@@ -17,7 +17,7 @@ import tilelang.language as T
 from tests.codegen.cuda_host import FakeDriver, aligned, on_cuda
 from tests.errors.location import assert_located
 from tilelang import cache
-from tilelang.engine import cuda_driver, nvrtc
+from tilelang.engine import cuda_build, nvrtc
 from tilelang.engine.lower import lower
 from tilelang.env import env
 from tilelang.errors import (
@@ -75,9 +75,12 @@ def fails(
             lower(make(), f"cuda -arch={arch}")
         assert_located(caught.value, line, part, *mentions)
         errors.append(caught.value)
-    assert {e.message.replace(a, "") for e, a in zip(errors, archs)} == {
-        errors[0].message.replace(archs[0], "")
-    } or len(archs) == 1 or "allows" in errors[0].message
+    assert (
+        {e.message.replace(a, "") for e, a in zip(errors, archs)}
+        == {errors[0].message.replace(archs[0], "")}
+        or len(archs) == 1
+        or "allows" in errors[0].message
+    )
     return errors[0]
 
 
@@ -109,7 +112,9 @@ def product(
     return make
 
 
-def with_body(body: Any, *grid: Any, threads: Any = 128, dtype: str = F32) -> Callable[[], PrimFunc]:
+def with_body(
+    body: Any, *grid: Any, threads: Any = 128, dtype: str = F32
+) -> Callable[[], PrimFunc]:
     """A kernel of A and B, both [64, 64], whose body is a macro."""
 
     def make() -> PrimFunc:
@@ -224,9 +229,7 @@ class TestThreadsAndBlocks:
             ((1, 1, 70000), "z", 70000, 65535),
         ],
     )
-    def test_too_many_blocks(
-        self, grid: tuple[int, ...], axis: str, count: int, most: int
-    ) -> None:
+    def test_too_many_blocks(self, grid: tuple[int, ...], axis: str, count: int, most: int) -> None:
         fails(
             with_body(move, *grid), ResourceError, "with T.Kernel(", "T.Kernel",
             f"{count} blocks along axis {axis}", f"at most {most}", "longest axis first",
@@ -439,42 +442,6 @@ class TestFragments:
         assert any("T.Parallel(64)" in text for text in shown(error))
 
 
-    def test_a_view_with_elements_of_another_size(self) -> None:
-        @T.macro
-        def body(A, B):
-            L = T.alloc_fragment((64, 64), F32)
-            T.copy(A, L)
-            R = T.view(L, (64, 128), F16)
-            for i, j in T.Parallel(64, 128):
-                R[i, j] = R[i, j] + 1
-            T.copy(L, B)
-
-        error = fails(
-            with_body(body), LayoutError, "R = T.view(L, (64, 128), F16)", "T.view",
-            "`R` has elements of 16 bits", "fragment `L` have 32", "T.copy `L`",
-        )  # fmt: skip
-        assert "T.alloc_fragment((64, 64), F32)" in shown(error)
-
-    def test_names_of_one_fragment_that_need_two_layouts(self) -> None:
-        @T.macro
-        def body(A, B):
-            L = T.alloc_fragment((64, 64), F32)
-            R = T.reshape(L, (4096,))
-            T.annotate_layout({
-                L: Fragment([64, 64], lambda i, j: (i, j)),
-                R: Fragment([4096], lambda i: (i % 128, i // 128)),
-            })
-            T.copy(A, L)
-            for i in T.Parallel(4096):
-                R[i] = R[i] + 1
-            T.copy(L, B)
-
-        fails(
-            with_body(body), LayoutError, "R = T.reshape(L, (4096,))", "T.reshape",
-            "`R` and `L` name the same elements but need two register layouts", "T.copy `L`",
-        )  # fmt: skip
-
-
 class TestWhatTheUnitLacks:
     @pytest.mark.parametrize(
         ("call", "unit"),
@@ -654,9 +621,7 @@ def refused(kernel: Any, *args: Any) -> str:
 @pytest.mark.parametrize("backend", ["tvm_ffi", "nvrtc"])
 def test_arguments_that_are_refused_without_a_driver(backend: str) -> None:
     torch = pytest.importorskip("torch")
-    kernel = tilelang.compile(
-        add_one(), target="cuda -arch=sm_80", execution_backend=backend
-    )
+    kernel = tilelang.compile(add_one(), target="cuda -arch=sm_80", execution_backend=backend)
     x = torch.zeros(4, 64)
     assert f"{A_TEXT}, got float32[4, 64] on cpu" in refused(kernel, x, x)
     assert f"{A_TEXT}, got None" in refused(kernel, None, x)
@@ -672,8 +637,77 @@ class TestCallsOnADriverThatIsPlayed:
 
     @pytest.fixture
     def kernel(self, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """Its library opens the played driver instead of libcuda."""
         driver.reset(3)
-        monkeypatch.setenv("TL_LIBCUDA", str(driver.path))
+        flags = (*cuda_build._HOST_FLAGS, f'-DTL_CUDA_LIBRARY="{driver.path}"')
+        monkeypatch.setattr(cuda_build, "_HOST_FLAGS", flags)
+        return tilelang.compile(add_one(), target="cuda -arch=sm_80")
+
+    def tensor(self, rows: int = 4, device: int = 0, offset: int = 0, dtype: str = F32) -> Any:
+        return on_cuda(aligned(rows * 64, dtype, offset).reshape(rows, 64), device)
+
+    def test_what_fits_is_launched(self, kernel: Any, driver: FakeDriver) -> None:
+        kernel(self.tensor(), self.tensor())
+        assert any("(1 4 1) (32 1 1)" in line for line in driver.log("cuLaunchKernel"))
+
+    def test_a_pointer_that_is_not_aligned(self, kernel: Any) -> None:
+        text = refused(kernel, self.tensor(), self.tensor(offset=4))
+        assert f"{B_TEXT} at an address divisible by 16" in text
+
+    def test_a_tensor_of_the_host(self, kernel: Any) -> None:
+        host = aligned(256).reshape(4, 64)
+        assert f"{B_TEXT}, got float32[4, 64] on cpu" in refused(kernel, self.tensor(), host)
+
+    def test_a_tensor_of_another_device(self, kernel: Any) -> None:
+        text = refused(kernel, self.tensor(), self.tensor(device=1))
+        assert f"{B_TEXT}:0 as the tensors before it, got float32[4, 64] on cuda:1" in text
+
+    def test_a_tensor_that_is_not_contiguous(self, kernel: Any) -> None:
+        turned = on_cuda(aligned(256).reshape(64, 4).T)
+        text = refused(kernel, turned, self.tensor())
+        assert A_TEXT in text and "contiguous strides (64, 1), got strides (1, 4)" in text
+
+    def test_another_element_type(self, kernel: Any) -> None:
+        text = refused(kernel, self.tensor(), self.tensor(dtype="float16"))
+        assert f"{B_TEXT}, got float16[4, 64]" in text
+
+    def test_too_many_blocks(self, kernel: Any, driver: FakeDriver) -> None:
+        many = self.tensor(rows=65536)
+        with pytest.raises(
+            RuntimeError, match=r"at most \(2147483647, 65535, 65535\) blocks"
+        ) as got:
+            kernel(many, many)
+        text = str(got.value)
+        assert text.startswith("add(): kernel add_kernel (test_cuda.py:") and "65536" in text
+        assert not driver.log("cuLaunchKernel")
+
+    def test_a_driver_that_refuses(self, kernel: Any, driver: FakeDriver) -> None:
+        driver.fail("cuLaunchKernel", 2)
+        with pytest.raises(MemoryError) as caught:
+            kernel(self.tensor(), self.tensor())
+        text = str(caught.value)
+        assert "kernel add_kernel (test_cuda.py:" in text and "OUT_OF_MEMORY" in text
+
+
+@needs_nvrtc
+@pytest.mark.usefixtures("own_cache")
+def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = (*cuda_build._HOST_FLAGS, '-DTL_CUDA_LIBRARY="libno_such_driver.so"')
+    monkeypatch.setattr(cuda_build, "_HOST_FLAGS", flags)
+    kernel = tilelang.compile(add_one(), target="cuda -arch=sm_80")
+    x = on_cuda(aligned(256).reshape(4, 64))
+    with pytest.raises(RuntimeError) as caught:
+        kernel(x, x)
+    text = str(caught.value)
+    assert text.startswith("add(): this machine has no CUDA driver (")
+    assert "install NVIDIA's driver, or compile for target='c'" in text
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_too_many_blocks_on_the_emulator() -> None:
+    with env.scope(TILELANG_EMULATE=True):
         kernel = tilelang.compile(add_one(), target="cuda -arch=sm_80")
-        assert kernel.execution_backend == "tvm_ffi"
-        return kernel
+        x = np.zeros((65536, 64), np.float32)
+        with pytest.raises(RuntimeError, match="at most 2147483647 x 65535 x 65535") as caught:
+            kernel(x, x)
+        assert "add_kernel" in str(caught.value)

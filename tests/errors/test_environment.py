@@ -327,7 +327,7 @@ if sys.argv[1] == "drop":  # the superuser may write everywhere
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(54321); os.setuid(54321)
     tilelang.jit.compile.__globals__["clear_memory"]()
-    tilelang.engine.runtime._process_folder.cache_clear()
+    tilelang.engine.runtime.private_folder.cache_clear()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     array = np.arange(8, dtype=np.float32)

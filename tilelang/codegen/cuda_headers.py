@@ -36,10 +36,10 @@ _ARITHMETIC = ("tl_max_num_", "tl_min_num_", "tl_max_nan_", "tl_min_nan_")  # no
 # Functions whose first arguments are template parameters, and how many.
 TEMPLATE_ARGUMENTS = {
     "tl_cp_async_wait_group": 1, "tl_lop3": 1, "tl_wgmma_descriptor": 1, "tl_wgmma_pin": 1,
-    "tl_wgmma_wait": 1, **{
+    "tl_wgmma_pin_words": 1, "tl_wgmma_wait": 1, **{
         f"tl_wgmma_m64n{n}k16_f32_{kind}_{form}": count
         for n in range(8, 257, 8) for kind in ("f16", "bf16")
-        for form, count in (("ss", 2), ("rs", 1))
+        for form, count in (("ss", 2), ("ss_new", 2), ("rs", 1), ("rs_new", 1))
     },
 }  # fmt: skip
 _SIZED = re.compile(r"tl_wgmma_m64n(\d+)")

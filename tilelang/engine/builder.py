@@ -74,6 +74,10 @@ class Builder(Protocol):
         """What besides text and flags decides the binary; `hosted`: with compiled host code."""
         ...
 
+    def prepare(self) -> None:
+        """Begin, in the background, what a build needs whatever the program is."""
+        ...
+
     def build(self, request: BuildRequest) -> Module:
         """Compile.
 

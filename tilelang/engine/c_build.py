@@ -11,7 +11,12 @@ from tilelang.codegen.c import CALLEE_SUFFIX, FAILURE_REASON
 from tilelang.codegen.host_c import emit_entry
 from tilelang.codegen.host_cuda import call_parameters, header_text, host_parameters
 from tilelang.engine.builder import BuildRequest, PlainLibrary
-from tilelang.engine.runtime import Module, build_module, self_contained_runtime
+from tilelang.engine.runtime import (
+    Module,
+    build_module,
+    prepare_thread_pool,
+    self_contained_runtime,
+)
 from tilelang.engine.toolchain import CToolchain
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Assert, Stmt
@@ -55,6 +60,10 @@ class CBuilder:
         """Compiler, version, processor, default flags."""
         del target, hosted
         return CToolchain().identity()
+
+    def prepare(self) -> None:
+        """The thread pool, where this machine does not have it yet."""
+        prepare_thread_pool()
 
     def build(self, request: BuildRequest) -> Module:
         """Compile kernel and entry point together.

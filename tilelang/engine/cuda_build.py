@@ -1,8 +1,9 @@
 """The library of a CUDA function: a cubin, and C code that loads and launches it.
 
-In: a `BuildRequest`, from `engine.lower`. Out: a `CudaModule`. NVRTC makes the cubin while the C
-compiler makes the library; they meet when the library is opened. An exported library carries the
-cubin inside. `cuda_builder` is where the choice between a device and the emulator is made.
+In: a `BuildRequest`, from `engine.lower`. Out: a `CudaModule`. Host code that only checks arguments
+and launches is a table for the one library of `engine.launcher`; other host code is compiled, by the
+C compiler while NVRTC makes the cubin, and they meet when the library is opened. An exported library
+carries the cubin inside. `cuda_builder` is where the choice between a device and the emulator is made.
 """
 
 from __future__ import annotations
@@ -18,9 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from tilelang.codegen.host_cuda import embed, library_text, plain_interface
+from tilelang.codegen.host_table import launch_table
 from tilelang.engine.builder import Builder, BuildRequest, PlainLibrary
+from tilelang.engine.launcher import (
+    make_function,
+    open_launcher,
+    prepare_in_background,
+    table_name,
+)
 from tilelang.engine.nvrtc import CompiledCubin, NvrtcToolchain
-from tilelang.engine.runtime import Module, build_module
+from tilelang.engine.runtime import Executable, Module, build_module
 from tilelang.engine.toolchain import CToolchain
 from tilelang.env import env
 from tilelang.errors import ArgumentError, ToolchainError
@@ -31,6 +39,7 @@ from tilelang.target.cuda import compile_arch
 from tilelang.target.target import Target, load
 
 CUBIN_FILE = "kernel.cubin"  # beside the library
+TABLE_FILE = "kernel.launch"  # likewise, where the library is the one of all kernels
 # The host code runs once per call and has no loops: it shall compile fast.
 _HOST_FLAGS = ("-O1",)
 PLACES = {
@@ -110,6 +119,7 @@ class CudaModule(Module):
     Attributes:
         cubin: the kernels.
         compiled: what NVRTC said of them; `None` when they were loaded from a file.
+        table: the host side, where it is not compiled: the library then is `engine.launcher`'s.
     """
 
     def __init__(
@@ -118,12 +128,28 @@ class CudaModule(Module):
         host_source: str,
         cubin: bytes | None,
         compiled: CompiledCubin | None = None,
+        table: bytes | None = None,
     ) -> None:
         super().__init__(library, host_source)
         self.place = "cuda"
         self.host_source = host_source
         self.cubin = cubin
         self.compiled = compiled
+        self.table = table
+
+    def _find(self, name: str) -> Executable:
+        if self.table is None:
+            return super()._find(name)
+        if name != table_name(self.table):
+            raise KeyError(f"{self.library} has no kernel called {name!r}")
+        if self.cubin is None:
+            raise self._no_kernels()
+        return Executable(name, make_function(self.library, self.table, self.cubin), self)
+
+    def _no_kernels(self) -> ToolchainError:
+        return ToolchainError(
+            f"{self.library} needs its kernels: there is no {CUBIN_FILE} beside it"
+        )
 
     def _connect(self, library: ctypes.CDLL) -> None:
         """Hand the library its kernels; one that was exported has them."""
@@ -131,15 +157,14 @@ class CudaModule(Module):
         if set_image is None:
             return
         if self.cubin is None:
-            raise ToolchainError(
-                f"{self.library} needs its kernels: there is no {CUBIN_FILE} beside it"
-            )
+            raise self._no_kernels()
         set_image.argtypes, set_image.restype = [ctypes.c_char_p], None
         set_image(self.cubin)  # this module keeps it alive, and every executable this module
 
     def companions(self) -> dict[str, bytes]:
-        """The kernels."""
-        return {} if self.cubin is None else {CUBIN_FILE: self.cubin}
+        """The kernels, and the table of the host side."""
+        files = {CUBIN_FILE: self.cubin, TABLE_FILE: self.table}
+        return {name: content for name, content in files.items() if content is not None}
 
     def export_library(self, path: str | os.PathLike[str]) -> None:
         """Write a shared object that works without this package: `tvm_ffi.load_module(path)`.
@@ -169,19 +194,26 @@ class DeviceBuilder:
         nvrtc = NvrtcToolchain(compile_arch(target)).identity()
         return f"{nvrtc} || {CToolchain(tuned=False).identity()}" if hosted else nvrtc
 
+    def prepare(self) -> None:
+        """The library that starts kernels, where this machine does not have it yet."""
+        prepare_in_background(_HOST_FLAGS)
+
     def build(self, request: BuildRequest) -> CudaModule:
         """Compile kernels and host code at the same time.
 
         Raises:
             ToolchainError: when a compiler is missing, or fails.
         """
-        func = request.func
-        text = library_text(func, request.lowered, compile_arch(request.target))
+        func, lowered, arch = request.func, request.lowered, compile_arch(request.target)
+        text, table = library_text(func, lowered, arch), launch_table(func, lowered, arch)
         with ThreadPoolExecutor(1) as other:
-            host = other.submit(build_host, text, func.name)
+            if table is None:
+                host = other.submit(build_host, text, func.name)
+            else:
+                host = other.submit(open_launcher, _HOST_FLAGS)
             made = compile_cubin(func, request.source, request.target, request.flags)
-            library = host.result().library
-        return CudaModule(library, text, made.cubin, made)
+            library = host.result()
+        return CudaModule(library, text, made.cubin, made, table)
 
     def plain_library(self, request: BuildRequest) -> PlainLibrary:
         """One text with the kernels inside, and its header."""
@@ -203,14 +235,20 @@ class DeviceBuilder:
     ) -> CudaModule:
         """A library that was built before, with the cubin beside it, or exported."""
         del device_source, target
-        beside = library.with_name(CUBIN_FILE)
-        cubin = beside.read_bytes() if beside.is_file() else None
-        return CudaModule(library, host_source, cubin)
+        cubin, table = (
+            file.read_bytes() if file.is_file() else None
+            for file in map(library.with_name, (CUBIN_FILE, TABLE_FILE))
+        )
+        return CudaModule(library, host_source, cubin, None, table)
 
 
-def build_host(text: str, name: str) -> Module:
+def build_host(text: str, name: str) -> Path:
     """The host code as a library without kernels."""
-    return build_module(text, name, compile_flags=_HOST_FLAGS, has_blocks=False)
+    tool = CToolchain(tuned=False)
+    made = build_module(
+        text, name, compile_flags=_HOST_FLAGS, toolchain=tool, has_blocks=False
+    )
+    return made.library
 
 
 def disassemble(cubin: bytes) -> str:

@@ -83,6 +83,9 @@ class EmulatorBuilder:
         own = emulator_identity()
         return f"{own} || {CToolchain().identity()}" if hosted else own
 
+    def prepare(self) -> None:
+        """Nothing: what every program needs is built with the first."""
+
     def build(self, request: BuildRequest) -> EmulatedModule:
         """Compile kernels and host code; the user's flags are for NVRTC and change nothing here.
 

@@ -248,7 +248,8 @@ def _failure(
     source_files: dict[str, str],
 ) -> Error:
     """The error for text that the C++ compiler does not take, at the user's line if it is known."""
-    text = (result.stderr.strip() or result.stdout.strip()).replace(f"{EMULATOR_HEADERS}{os.sep}", "")
+    text = result.stderr.strip() or result.stdout.strip()
+    text = text.replace(f"{EMULATOR_HEADERS}{os.sep}", "")
     lines = [
         line
         for line in _IN_FOLDER.sub(TEXT_FILE, text).splitlines()

@@ -115,6 +115,8 @@ def lower(
         notes if notes is not None else [],
         explains=notes is not None,
     )
+    if enable_device_compile:
+        builder_of(chosen).prepare()
     lowered = run(func.with_attribute(TARGET, chosen), context)
     started = time.perf_counter()
     assert chosen.row.printer is not None, f"target {chosen.kind} has no printer"

@@ -190,7 +190,7 @@ def build_module(
         ToolchainError: when there is no C compiler, or it fails.
     """
     tool = toolchain if toolchain is not None else CToolchain()
-    folder = Path(tempfile.mkdtemp(dir=_process_folder())) if directory is None else Path(directory)
+    folder = Path(tempfile.mkdtemp(dir=private_folder())) if directory is None else Path(directory)
     output = folder / (name + tool.suffix)
     if isinstance(tool, CToolchain) and has_blocks:
         prepare_thread_pool()
@@ -228,22 +228,36 @@ def get_num_threads() -> int:
 # -- loading -------------------------------------------------------------------------------------
 
 
-def _load_library(path: Path, connect: Callable[[ctypes.CDLL], None]) -> Any:
-    """Open a kernel library, and have `connect` give it what it needs of this process."""
-    import ctypes  # with tvm_ffi, what a process pays for its first kernel and not for the import
+def open_library(path: Path) -> Any:
+    """Open a library of functions with FFI signature.
 
-    import tvm_ffi
+    Raises:
+        ToolchainError: when it cannot be loaded.
+    """
+    import tvm_ffi  # what a process pays for its first kernel and not for the import
 
     tvm_ffi.register_error("MemoryError", MemoryError)  # versions before 0.1.9 do not know it
     try:
-        module = tvm_ffi.load_module(str(path))
-        library = ctypes.CDLL(
-            str(path)
-        )  # the same library again, for a function without FFI signature
+        return tvm_ffi.load_module(str(path))
     except (OSError, RuntimeError) as error:
-        raise ToolchainError(f"the compiled library {path} cannot be loaded: {error}") from None
+        raise _cannot_load(path, error) from None
+
+
+def _load_library(path: Path, connect: Callable[[ctypes.CDLL], None]) -> Any:
+    """Open a kernel library, and have `connect` give it what it needs of this process."""
+    import ctypes
+
+    module = open_library(path)
+    try:
+        library = ctypes.CDLL(str(path))  # again, for a function without FFI signature
+    except OSError as error:
+        raise _cannot_load(path, error) from None
     connect(library)
     return module
+
+
+def _cannot_load(path: Path, error: Exception) -> ToolchainError:
+    return ToolchainError(f"the compiled library {path} cannot be loaded: {error}")
 
 
 def connect_thread_pool(library: ctypes.CDLL) -> None:
@@ -304,14 +318,14 @@ def _build_thread_pool(tool: CToolchain, path: Path) -> Path:
     try:
         tool.build([source], path)
     except OSError:  # a cache directory that cannot be written: build for this process alone
-        path = _process_folder() / path.name
+        path = private_folder() / path.name
         tool.build([source], path)
     return path
 
 
 @functools.lru_cache(maxsize=1)
-def _process_folder() -> Path:
-    """A folder for libraries that no cache keeps; removed when the process ends."""
+def private_folder() -> Path:
+    """A folder of this process, for libraries that no cache keeps; removed when the process ends."""
     folder, owner = tempfile.mkdtemp(prefix="tilelang-"), os.getpid()
 
     def remove() -> None:

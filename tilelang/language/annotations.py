@@ -130,8 +130,11 @@ def _no_storage(buffer: Buffer, layout: Any) -> str | None:
     """Why a layout gives the elements of a buffer on the chip no places of their own."""
     if buffer.scope() not in (*SHARED_SCOPES, FRAGMENT):
         return None
-    for table, what in ((layout.offsets, "place"), (getattr(layout, "thread_table", None), "thread")):
-        if table is not None and int(table.min()) < 0:
+    tables = [(layout.offsets, "place")]
+    if buffer.scope() == FRAGMENT:
+        tables.append((layout.thread_table, "thread"))
+    for table, what in tables:
+        if int(table.min()) < 0:
             index = (*map(int, _index_of_least(table)[: len(buffer.shape)]),)
             return f"element {index} in {what} {int(table.min())}; numbers begin at 0"
     if layout.is_injective:

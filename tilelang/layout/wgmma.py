@@ -6,8 +6,8 @@ the accumulator and of an A operand in registers; the layout in which the instru
 operand in shared memory. It knows no operation and emits nothing.
 
 The tile of a block is cut into equal parts of consecutive rows and columns, one per warp group; the
-group's number = column part * groups_m + row part. Registers: the atoms (m64n8 of C, m64k16 of A) in
-row-major order, so those of an accumulator [M, N] are those of the A operand [M, K = N].
+group's number = column part * groups_m + row part. Registers: the atoms (m64n8 of C, m64k16 of A)
+in row-major order, so those of an accumulator [M, N] are those of the A operand [M, K = N].
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from tilelang.ir.expr import (
 )
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import (
+    Allocate,
     Attr,
     Bind,
     Break,

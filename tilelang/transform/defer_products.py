@@ -70,7 +70,7 @@ def find_parts(loop: For) -> Parts | None:
     registers = {b for s in issue for b in used_buffers(s) if not b.is_shared}
     if not count or not all(_may_follow(s, registers) for s in before):
         return None
-    binds = [s for s in before if isinstance(s, Bind) and is_pure(s.value)]
+    binds: list[Stmt] = [s for s in before if isinstance(s, Bind) and is_pure(s.value)]
     others = [s for s in before if s not in binds]
     return Parts(stmts[:count], binds, others, issue, wait, pin)
 

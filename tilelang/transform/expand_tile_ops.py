@@ -13,7 +13,7 @@ from tilelang.ir.annotation import COALESCED_WIDTH, LOOP_LAYOUT, PREFER_ASYNC, T
 from tilelang.ir.buffer import LOCAL, SHARED_DYN, VAR, Buffer
 from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
-from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, LoopKind, Stmt, seq
+from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, Launch, LoopKind, Stmt, seq
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.ir.visitor import Mutator, substitute, walk
 from tilelang.tileop.atomic import Atomic
@@ -24,6 +24,7 @@ from tilelang.tileop.loops import element, nest, shifted, spread, store
 from tilelang.tileop.registry import operator_for
 from tilelang.tileop.transpose import Transpose
 from tilelang.transform.context import PassContext
+from tilelang.transform.fragment_views import Owners, owners_in, through_shared
 from tilelang.transform.lower_tile_ops import located
 
 _NAMES = "ijklmnpqr"
@@ -44,7 +45,24 @@ def expand_tile_ops(func: PrimFunc, ctx: PassContext) -> PrimFunc:
 
 
 class _Expand(Mutator):
+    def __init__(self) -> None:
+        self.owners: Owners = {}
+
+    def mutate_Launch(self, node: Launch) -> Stmt:
+        self.owners = owners_in(node.body)
+        return self.mutate_children(node)
+
+    def mutate_For(self, node: For) -> Stmt:
+        if node.kind is LoopKind.PARALLEL:
+            moved = through_shared(node, self.owners)
+            if moved is not node:
+                return self.mutate(moved)
+        return self.mutate_children(node)
+
     def mutate_TileOp(self, node: TileOp) -> Stmt:
+        moved = through_shared(node, self.owners)
+        if moved is not node:
+            return self.mutate(moved)
         before, node = _through_shared(node)
         return seq([*before, _expanded(operator_for(node))])
 

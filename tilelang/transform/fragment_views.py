@@ -1,68 +1,76 @@
-"""Second names of fragments (`T.reshape`, `T.view`): they hold their elements where the first do.
+"""Views of fragments with elements of another size.
 
-In: the body of a launch; a fragment and the shape of another name. Out: which names belong
-together, and the fragment of the other name. Asked by `infer_fragments` and `lower_threads`;
-decides no layout.
+In: tile form for a GPU whose statements may name views of fragments. Out: the same where such a
+statement works on a view of a copy in shared memory, made before and, if it writes, read back after
+it: a thread holds whole elements, not their parts. Views of the same size stay (`fragment_names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from tilelang.errors import LayoutError, Note
-from tilelang.ir.buffer import FRAGMENT, Buffer, format_shape
-from tilelang.ir.stmt import Stmt
-from tilelang.ir.visitor import used_buffers
-from tilelang.layout.blocked import BlockedFragment
-from tilelang.layout.fragment import Fragment
-from tilelang.layout.holding import fragment_of_tables
-from tilelang.layout.layout import static_shape
+from tilelang.ir.buffer import SHARED_DYN, Buffer
+from tilelang.ir.expr import Var
+from tilelang.ir.stmt import Allocate, BufferStore, Stmt, seq
+from tilelang.ir.tile import TileOp, TileOperand
+from tilelang.ir.visitor import substitute, used_buffers, walk
+
+Owners = Mapping[Var, Buffer]
 
 
-def fragment_views(body: Stmt, allocated: Iterable[Buffer]) -> dict[Buffer, Buffer]:
-    """View -> the allocated fragment whose registers it names.
+def owners_in(body: Stmt) -> dict[Var, Buffer]:
+    """The fragment that each storage was allocated as."""
+    return {
+        n.buffer.data: n.buffer
+        for n in walk(body)
+        if isinstance(n, Allocate) and n.buffer.is_fragment
+    }
 
-    Raises:
-        LayoutError: for a view with elements of another size.
+
+def through_shared(stmt: Stmt, owners: Owners) -> Stmt:
+    """`stmt`, a nest or a tile operation, without such views of fragments.
+
+    copy(view(f), Z)  -->  f_shared = f;  copy(view(f_shared), Z)
     """
-    owners = {buffer.data: buffer for buffer in allocated}
-    found: dict[Buffer, Buffer] = {}
-    for buffer in used_buffers(body):
-        owner = owners.get(buffer.data)
-        if buffer.scope() != FRAGMENT or owner is None or owner is buffer:
-            continue
-        if buffer.dtype.bits != owner.dtype.bits:
-            raise LayoutError(
-                f"view: `{buffer.name}` has elements of {buffer.dtype.bits} bits, but those of the "
-                f"fragment `{owner.name}` have {owner.dtype.bits}: threads hold whole elements",
-                buffer.span,
-                notes=[Note(owner.span, f"`{owner.name}` comes from here")] if owner.span else [],
-                hint=f"view a shared buffer, or T.copy `{owner.name}` into a fragment of its own",
-            )
-        found[buffer] = owner
+    viewed = {
+        b.data: owners[b.data]
+        for b in used_buffers(stmt)
+        if b.data in owners and owners[b.data].dtype.bits != b.dtype.bits
+    }
+    if not viewed:
+        return stmt
+    before: list[Stmt] = []
+    after: list[Stmt] = []
+    passed: dict[Buffer, Buffer] = {}
+    written = {b.data for b in _written(stmt)}
+    for data, owner in viewed.items():
+        made = Buffer(f"{owner.name}_shared", owner.shape, owner.dtype, SHARED_DYN, span=owner.span)
+        before += [Allocate(made, span=stmt.span), _copy(owner, made, stmt)]
+        if data in written:
+            after.append(_copy(made, owner, stmt))
+        for buffer in used_buffers(stmt):
+            if buffer.data is data:
+                passed[buffer] = made if buffer is owner else _seen_as(buffer, made)
+    return seq([*before, substitute(stmt, buffers=passed), *after])
+
+
+def _seen_as(view: Buffer, of: Buffer) -> Buffer:
+    return Buffer(
+        view.name, view.shape, view.dtype, SHARED_DYN, strides=view.declared_strides,
+        data=of.data, elem_offset=view.elem_offset, span=view.span,
+    )  # fmt: skip
+
+
+def _copy(src: Buffer, dst: Buffer, place: Stmt) -> TileOp:
+    operands = (TileOperand("src", src.region(), "r"), TileOperand("dst", dst.region(), "w"))
+    return TileOp("copy", operands, span=place.span)
+
+
+def _written(stmt: Stmt) -> list[Buffer]:
+    found: list[Buffer] = []
+    for node in walk(stmt):
+        if isinstance(node, BufferStore):
+            found.append(node.buffer)
+        elif isinstance(node, TileOp):
+            found += [o.region.buffer for o in node.operands if o.is_written]
     return found
-
-
-def viewed(layout: Fragment, of: Buffer, view: Buffer) -> Fragment:
-    """The fragment of `view` where `of`, another name for the same elements, has `layout`.
-
-    Raises:
-        LayoutError: when it has no closed form.
-    """
-    shape = static_shape(view.shape)
-    owners = layout.thread_table.reshape(*shape, layout.num_replicas)
-    places = layout.offsets.reshape(shape)
-    made: Fragment | None = None
-    if isinstance(layout, BlockedFragment):
-        made = BlockedFragment(shape, layout.threads, layout.vector)
-        same = (made.offsets == places).all() and (made.thread_table == owners).all()
-        made = made if same and shape[-1] % layout.vector == 0 else None
-    made = made or fragment_of_tables(shape, owners, places)
-    if made is None:
-        raise LayoutError(
-            f"view: `{view.name}`, {format_shape(view.shape)}, cannot hold its elements where "
-            f"`{of.name}`, {format_shape(of.shape)}, has them: {layout}",
-            view.span,
-            hint=f"T.copy `{of.name}` into a fragment of its own",
-        )
-    return made

@@ -114,6 +114,7 @@ DEVICE_FUNCTIONS: tuple[tuple[str, object], ...] = (
     (r"tl_ld_acquire_gpu", (Operand(0, "read", 4),)),
     (r"tl_st_release_gpu", (Operand(0, "write", 4),)),
     (r"tl_wgmma_descriptor", (Operand(1, "read"),)),
+    (r"tl_wgmma_fence", (Operand(0, "read"), Operand(1, "read"))),
     (r"tl_wgmma_wait", (Operand(1, "read"), Operand(2, "read"))),  # until here
     (r"print_buffer", (Operand(0, "read"),)),
     (r"ptx_cp_async", (Operand(0, "write", 0, is_async=True), Operand(1, "read"))),

@@ -188,9 +188,9 @@ class Flow:
         if known is Overlap.NONE or (in_flight and not drains and known is not Overlap.CERTAIN):
             return
         dependence = _dependence(before, access)
-        is_global = before.buffer.scope() == GLOBAL
-        if is_global and dependence == "write after write" and known is not Overlap.CERTAIN:
-            return
+        is_same = before.place is access.place and before.buffer.scope() == GLOBAL
+        if is_same and dependence == "write after write" and known is not Overlap.CERTAIN:
+            return  # a store of results, whose blocks of a loop's iterations lie apart
         spot = None if in_flight and not drains else self._spot(pending, access)
         hazard = Hazard(
             before, access, "missing wait" if in_flight else dependence, spot,

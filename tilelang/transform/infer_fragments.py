@@ -16,7 +16,7 @@ from typing import Any
 
 from tilelang.errors import LayoutError, Note, ResourceError
 from tilelang.ir.annotation import LAYOUT, LAYOUTS, REDUCER
-from tilelang.ir.buffer import FRAGMENT, SHARED_DYN, Buffer
+from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_DYN, Buffer
 from tilelang.ir.expr import Var, as_expr, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
@@ -34,7 +34,6 @@ from tilelang.tileop.registry import operator_for
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.expand_tile_ops import copy_nest
-from tilelang.transform.fragment_views import fragment_views, viewed
 from tilelang.transform.nests import (
     Access,
     Nest,
@@ -44,7 +43,10 @@ from tilelang.transform.nests import (
     partition_of,
 )
 from tilelang.transform.notes import ExchangeNote
+from tilelang.transform.shared_layouts import conflict_free_layouts
 from tilelang.transform.user_layouts import check_buffer_layout, check_loop_layout
+
+_SMALL_SHARED = 48 * 1024  # bytes that every device gives a block
 
 
 def infer_fragments(func: PrimFunc, ctx: PassContext) -> PrimFunc:
@@ -97,10 +99,13 @@ class _Infer(Mutator):
         for nest in solver.nests:
             check_loop_layout(nest, threads.count)
         layouts: dict[Buffer, Any] = dict(solver.solve())
-        exchange = _Exchange(layouts, threads.count, solver.reducers, self.launch)
+        exchange = _Exchange(layouts, threads.count, solver, self.launch)
         body = exchange.mutate(body)
         self.ctx.notes.extend(exchange.notes)
-        shared = {b: form for b, form in fixing.shared.items() if b in _unshared(body)}
+        alone = _unshared(body)
+        shared = {b: form for b, form in fixing.shared.items() if b in alone}
+        free = alone - fixing.shared.keys()
+        shared.update(conflict_free_layouts(body, layouts, threads.count, free))
         body = _Annotate({**layouts, **shared}).mutate(body)
         return node if body is node.body else replace(node, body=body)
 
@@ -207,8 +212,9 @@ class Solver:
         self.sites: list[Nest | Reduce] = []
         self.buffers: dict[Buffer, None] = {}
         self.reducers: set[Buffer] = set()
+        self.freed: dict[Buffer, str] = {}  # not carried on, and why
+        self.shared_bytes = 0
         self._collect(body)
-        self.views = fragment_views(body, self.buffers)
 
     def _collect(self, body: Stmt) -> None:
         inner: set[For] = set()
@@ -216,6 +222,10 @@ class Solver:
             if isinstance(node, Allocate):
                 if node.buffer.scope() == FRAGMENT:
                     self._found(node)
+                elif node.buffer.is_shared:
+                    sizes = map(const_value, node.buffer.shape)
+                    is_known = all(isinstance(n, int) and n > 0 for n in sizes)
+                    self.shared_bytes += bytes_of(node.buffer) if is_known else _SMALL_SHARED
             elif isinstance(node, For) and node.kind is LoopKind.PARALLEL and node not in inner:
                 nest = Nest(node)
                 inner.update(n for n in walk(node.body) if isinstance(n, For))
@@ -248,31 +258,11 @@ class Solver:
         before = -1
         while before != len(self.layouts):
             before = len(self.layouts)
-            self._through_views()
             for site in self.sites:
                 if isinstance(site, Nest):
                     self._through_nest(site)
                 else:
                     self._through_reduction(site)
-                self._through_views()
-
-    def _through_views(self) -> None:
-        """Names of one fragment share its layout."""
-        for view, owner in self.views.items():
-            if view in self.layouts and owner not in self.layouts:
-                self.layouts[owner] = viewed(self.layouts[view], view, owner)
-        for view, owner in self.views.items():
-            if owner not in self.layouts:
-                continue
-            expected = viewed(self.layouts[owner], owner, view)
-            if not self.layouts.setdefault(view, expected).is_equal(expected):
-                raise LayoutError(
-                    f"view: `{view.name}` and `{owner.name}` name the same elements but need two "
-                    "register layouts",
-                    view.span,
-                    notes=[Note(owner.span, f"`{owner.name}` comes from here")],
-                    hint=f"T.copy `{owner.name}` into a fragment of its own",
-                )
 
     def _through_nest(self, nest: Nest) -> None:
         unknown = [b for b in nest.fragments if b not in self.layouts]
@@ -282,8 +272,44 @@ class Solver:
         for buffer in unknown:
             access = next(a for a in nest.accesses if a.buffer is buffer)
             derived = carried_fragment(partition, access)
-            if derived is not None:
-                self.layouts[buffer] = derived
+            if derived is None:
+                continue
+            own = self._better_alone(buffer, derived, partition)
+            self.layouts[buffer] = derived if own is None else own
+
+    def _better_alone(
+        self, buffer: Buffer, derived: Fragment, partition: Partition
+    ) -> Fragment | None:
+        """The layout of its own for a buffer that `derived` would take apart.
+
+        A nest that transposes gives its result the neighbours of the other axis: each thread would
+        then move single elements to or from global memory. Where all nests that do so could move
+        vectors, one exchange through shared memory costs less.
+        """
+        nests = [n for n in self.nests if self._moves_vectors(n, buffer)]
+        leader, size = partition.holding, math.prod(static_shape(buffer.shape))
+        if not nests or size != math.prod(partition.leader.shape):
+            return None
+        if leader.vector(len(partition.leader.shape) - 1, 2) == 1:
+            return None  # nothing is lost
+        alone = {buffer: derived}
+        if any(partition_of(n, alone, self.threads).vector(n.vector_limit) > 1 for n in nests):
+            return None
+        own = self._free(buffer)
+        needed = self.shared_bytes + bytes_of(buffer)
+        if own.vector == 1 or size < self.threads * own.vector or needed > _SMALL_SHARED:
+            return None
+        self.shared_bytes = needed
+        width = own.vector * buffer.dtype.bits // 8
+        self.freed[buffer] = f"so that `{buffer.name}` meets global memory by {width} bytes"
+        return own
+
+    def _moves_vectors(self, nest: Nest, buffer: Buffer) -> bool:
+        """Whether the nest could move neighbours of `buffer` to or from global memory."""
+        if nest.extents is None or nest.loop_layout is not None or nest.vector_limit < 2:
+            return False
+        leads = any(a.buffer is buffer and nest.is_led_by(a) for a in nest.accesses)
+        return leads and any(a.buffer.scope() == GLOBAL for a in nest.accesses)
 
     def _through_reduction(self, op: Reduce) -> None:
         src, dst = op.src.buffer, op.dst.buffer
@@ -298,7 +324,7 @@ class Solver:
             if found is not None and _is_usable(found, self.threads):
                 self.layouts[dst] = found
 
-    def _free(self, buffer: Buffer) -> Fragment:
+    def _free(self, buffer: Buffer) -> BlockedFragment:
         """Elements dealt out in the widest vectors that a nest can move to or from memory."""
         shape = static_shape(buffer.shape)
         limit = 0
@@ -307,6 +333,11 @@ class Solver:
                 limit = max(limit, nest.vector_limit)
         limit = limit or 4
         return BlockedFragment(shape, self.threads, widest_vector(shape, self.threads, limit))
+
+
+def bytes_of(buffer: Buffer) -> int:
+    """Size of a buffer of constant extents."""
+    return math.prod(static_shape(buffer.shape)) * buffer.dtype.bits // 8
 
 
 def _is_usable(fragment: Fragment, threads: int) -> bool:
@@ -376,10 +407,11 @@ class _Exchange(Mutator):
         self,
         layouts: Mapping[Buffer, Fragment],
         threads: int,
-        reducers: set[Buffer],
+        solver: Solver,
         launch: int = 0,
     ) -> None:
-        self.layouts, self.threads, self.reducers = layouts, threads, reducers
+        self.layouts, self.threads = layouts, threads
+        self.reducers, self.freed = solver.reducers, solver.freed
         self.launch, self.notes = launch, list[ExchangeNote]()
         self.outer: dict[Var, tuple[int, int]] = {}
 
@@ -412,7 +444,9 @@ class _Exchange(Mutator):
             accesses = [a for a in nest.accesses if a.buffer is buffer]
             stored = [a for a in accesses if a.is_store]
             is_read = len(stored) < len(accesses) or not any(nest.covers(a) for a in stored)
-            self._note(nest, made, buffer, strangers[buffer], 2 * is_read + 2 * bool(stored))
+            own = (self.freed[b] for b in nest.fragments if b in self.freed)
+            reason = ", ".join((strangers[buffer], *own))
+            self._note(nest, made, buffer, reason, 2 * is_read + 2 * bool(stored))
             if is_read:
                 before.append(copy_nest(buffer, made, nest.node))
             if stored:
@@ -420,9 +454,9 @@ class _Exchange(Mutator):
         return seq([*before, substitute(nest.node, buffers=passed), *after])
 
     def _note(self, nest: Nest, made: Buffer, of: Buffer, reason: str, moves: int) -> None:
-        size = math.prod(static_shape(made.shape)) * made.dtype.bits // 8
         spans = (nest.node.span, of.span)
-        self.notes.append(ExchangeNote(self.launch, *spans, of.name, reason, size, moves))
+        note = ExchangeNote(self.launch, *spans, of.name, reason, bytes_of(made), moves)
+        self.notes.append(note)
 
 
 def _constant_ranges(loops: Mapping[Var, For]) -> dict[Var, tuple[int, int]]:

@@ -14,7 +14,7 @@ from tilelang.errors import Span
 from tilelang.ir.expr import HANDLE, Call, Var
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
-from tilelang.ir.stmt import Evaluate, Launch, Stmt, While, seq
+from tilelang.ir.stmt import BufferStore, Evaluate, For, If, Launch, Stmt, While, seq
 from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
@@ -22,8 +22,8 @@ from tilelang.transform.hazards_flow import Flow, Hazard, Spot
 from tilelang.transform.hazards_program import BLOCK_BARRIERS, WAIT_ALL, Program
 from tilelang.transform.thread_grid import WARP, thread_grid
 
-
 _READS_BY_PROXY = "tl_wgmma_descriptor"
+_PUBLISHES = BLOCK_BARRIERS | {"named_barrier_arrive", "tl_bar_arrive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def insert_barriers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     """
     if not ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC):
         func = _Insert(ctx, parameters_of(func)).mutate(distinct(func))
-    return _FenceProxies().mutate(func)
+    fenced: PrimFunc = _FenceProxies().mutate(func)  # type: ignore[assignment]
+    return fenced
 
 
 def parameters_of(func: PrimFunc) -> set[Var]:
@@ -165,13 +166,30 @@ class _FenceProxies(Mutator):
 
     def __init__(self) -> None:
         self.is_needed = False
+        self.is_fenced = False  # nothing can have been written to shared memory since a fence
 
     def mutate_Launch(self, node: Launch) -> Launch:
         self.is_needed = any(isinstance(n, Call) and n.op == _READS_BY_PROXY for n in walk(node))
+        self.is_fenced = False
         return self.mutate_children(node) if self.is_needed else node
 
+    def mutate(self, node: object) -> object:
+        if isinstance(node, (For, While, If)):
+            self.is_fenced = False
+            made = super().mutate(node)
+            self.is_fenced = False
+            return made
+        return super().mutate(node)
+
+    def mutate_BufferStore(self, node: BufferStore) -> Stmt:
+        self.is_fenced = self.is_fenced and not node.buffer.is_shared
+        return node
+
     def mutate_Evaluate(self, node: Evaluate) -> Stmt:
-        value = node.value
-        if not (self.is_needed and isinstance(value, Call) and value.op in BLOCK_BARRIERS):
+        op = node.value.op if isinstance(node.value, Call) else ""
+        was_fenced, self.is_fenced = self.is_fenced, op in _PUBLISHES
+        if op.startswith("tl_wgmma_"):
+            self.is_fenced = was_fenced
+        if op not in _PUBLISHES or was_fenced:
             return node
         return seq([Evaluate(Call("tl_fence_proxy_async", (), HANDLE), span=node.span), node])

@@ -58,7 +58,6 @@ from tilelang.tileop.cuda.mma_forms import architecture
 from tilelang.tileop.loops import in_range, run
 from tilelang.transform.affine import split_linear
 from tilelang.transform.context import PassContext
-from tilelang.transform.fragment_views import fragment_views, viewed
 from tilelang.transform.infer_fragments import block_threads
 from tilelang.transform.lower_tile_ops import TileLowering
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
@@ -156,12 +155,6 @@ class _LowerThreads(TileLowering):
             registers[buffer] = Buffer(buffer.name, (count,), buffer.dtype, LOCAL, span=buffer.span)
             if any(key == keys.REDUCER for key, _ in node.annotations):
                 self.reducer_buffers.add(buffer)
-        for view, owner in fragment_views(body, tuple(registers)).items():
-            fragments[view] = viewed(fragments[owner], owner, view)
-            same = registers[owner]
-            registers[view] = Buffer(
-                view.name, same.shape, view.dtype, LOCAL, data=same.data, span=view.span
-            )
         return {"fragments": fragments, "layouts": layouts, "registers": registers}
 
     def mutate_Allocate(self, node: Allocate) -> Stmt:

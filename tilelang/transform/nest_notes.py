@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 from tilelang.ir.annotation import LAYOUT, TILE_OP
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_SCOPES, Buffer
-from tilelang.ir.expr import const_value
 from tilelang.ir.stmt import Allocate, Stmt, annotation
-from tilelang.ir.visitor import used_vars, walk
+from tilelang.ir.visitor import walk
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout
 from tilelang.transform.nests import VECTOR_BYTES, Access, Nest, Partition
 from tilelang.transform.notes import AccessNote, LayoutNote, NestNote
-
-_MOST_STEPS = 32  # whose bank conflicts are counted: later ones repeat the pattern
+from tilelang.transform.shared_layouts import bank_conflicts
 
 
 @dataclass
@@ -138,48 +136,8 @@ def _access(
     size = max(1, width * buffer.dtype.bits // 8)
     conflicts = None
     if buffer.scope() in SHARED_SCOPES:
-        conflicts = _conflicts(access, partition, width, layout, layouts)
+        conflicts = bank_conflicts(access, partition, width, layout, layouts)
     return AccessNote(buffer.name, buffer.scope(), access.is_store, size, conflicts)
-
-
-def _conflicts(
-    access: Access,
-    partition: Partition,
-    width: int,
-    layout: Layout | None,
-    layouts: Mapping[Buffer, Layout],
-) -> int | None:
-    """Degree over the first steps, with all enclosing variables 0: they move all threads alike."""
-    import numpy as np
-
-    from tilelang.layout.banks import conflict_degree
-    from tilelang.layout.evaluate import evaluate
-
-    buffer = access.buffer
-    is_view = layout is None and any(b.data is buffer.data for b in layouts)
-    sizes = [const_value(s) for s in (*buffer.shape, *buffer.strides)]
-    if is_view or any(not isinstance(n, int) for n in sizes):
-        return None
-    outer = dict.fromkeys(partition.outer_variables(access), 0)
-    inside = {v: 0 for i in access.indices for v in used_vars(i)}
-    try:
-        env, runs = partition.iterations(outer)
-        values = [
-            np.broadcast_to(evaluate(i, {**inside, **env}), runs.shape)  # type: ignore[arg-type]
-            for i in access.indices
-        ]
-    except (KeyError, TypeError, ZeroDivisionError):
-        return None
-    shape = [int(n) for n in sizes[: buffer.ndim] if n is not None]
-    places = [np.clip(v, 0, n - 1) for v, n in zip(values, shape)]
-    if layout is not None:
-        offsets = layout.offsets[tuple(places)]
-    else:
-        strides = [int(n) for n in sizes[buffer.ndim :] if n is not None]
-        offsets = sum((p * s for p, s in zip(places, strides)), np.zeros(runs.shape, np.int64))
-    addresses = np.where(runs, offsets * buffer.dtype.bits // 8, -1)[:, ::width]
-    size = max(1, width * buffer.dtype.bits // 8)
-    return conflict_degree(addresses.T[:_MOST_STEPS], size)
 
 
 def layout_notes(body: Stmt, launch: int) -> list[LayoutNote]:

@@ -58,7 +58,9 @@ def check_loop_layout(nest: Nest, threads: int) -> None:
         pair = layout.collision()
         which = "two iterations" if pair is None else f"iterations {pair[0]} and {pair[1]}"
         message = f"Parallel: loop_layout {layout} gives {which} one step of one thread"
-        raise LayoutError(message, span, hint="give each iteration of a thread a register of its own")
+        raise LayoutError(
+            message, span, hint="give each iteration of a thread a register of its own"
+        )
     reason = why_not(layout, threads)
     if reason is not None:
         raise LayoutError(f"Parallel: loop_layout {layout} {reason[0]}", span, hint=reason[1])

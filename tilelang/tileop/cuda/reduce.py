@@ -29,6 +29,7 @@ from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.cuda.reduce_index import (
     TRUE,
+    Mask,
     condition_of,
     for_each,
     unrolled,
@@ -118,8 +119,17 @@ class Exchange:
         if plan.parts == 1 and to.held is not None:
             slots = direct_slots(plan.lines, to.held)
             if slots is not None:
-                return unrolled("d", [np.asarray(slots)], lambda d, at: to.fill(d, self.own(at[0])))
+                return self._in_place(np.asarray(slots), to, to.held != NOBODY)
         return self._through_memory(to)
+
+    def _in_place(self, slots: Table, to: Destination, valid: Mask) -> Stmt:
+        """Register `d` from slot `slots[d]`; what a thread does not hold it does not read."""
+        if to.clear or valid.all():
+            return unrolled("d", [slots], lambda d, at: to.fill(d, self.own(at[0])))
+        return for_each(
+            "d", [np.tile(slots, (len(valid), 1))], valid, self.thread,
+            lambda d, at, cond: when(cond, to.fill(d, self.own(at[0]))),
+        )  # fmt: skip
 
     def _through_memory(self, to: Destination) -> Stmt:
         plan, kind, lines = self.plan, self.combiner.carried, to.lines

@@ -277,6 +277,7 @@ class _Product:
         self.sums = ctx.registers[op.C.buffer]
         self.size = plan.tiles.registers
         self.first = _region_number(op.C) * self.size
+        self.is_new = is_const(op.clear_accum) and not is_const(op.clear_accum, 0)
         group = threads.index // GROUP
         if threads.count > GROUP:
             group = Call("tl_warp_uniform", (group,), group.dtype)
@@ -297,8 +298,9 @@ class _Product:
         pin = run("tl_wgmma_pin", self.size, pointer(self.sums, self.first))
         return together(
             self._clear(),
-            pin,
-            run("tl_wgmma_fence"),
+            None if self.is_new else pin,
+            self._pin_A(),
+            run("tl_wgmma_fence", *self._read()),
             *(self._step(as_expr(k)) for k in range(plan.steps)),
             run("tl_wgmma_commit"),
             run("tl_wgmma_wait", 0, *self._read()),
@@ -310,9 +312,16 @@ class _Product:
         operands = [o for o in (self.A, self.B) if o is not None]
         return [address(o.matrix.region) for o in operands]
 
+    def _pin_A(self) -> Stmt | None:
+        """A's registers are there before the instructions begin."""
+        if self.A is not None:
+            return None
+        count = self.plan.tiles.rows // ROWS * self.plan.steps * (ROWS * DEPTH // GROUP) // 2
+        return run("tl_wgmma_pin_words", count, self._held(0, as_expr(0)))
+
     def _clear(self) -> Stmt | None:
         clear = self.plan.op.clear_accum
-        if is_const(clear) and not bool(clear):
+        if is_const(clear):
             return None
         zero = constant(0, self.sums.dtype)
 
@@ -337,10 +346,11 @@ class _Product:
         op = self.plan.op
         name = f"tl_wgmma_m64n{self.plan.width}k{DEPTH}_f32_{_TYPES[str(dtype(op.A.buffer.dtype))]}"
         turned_b = int(self.plan.is_b_turned)
+        new = "_new" if self.is_new and is_const(k, 0) else ""
         if self.A is None:
-            return run(f"{name}_rs", turned_b, sums, self._held(i, k), b)
+            return run(f"{name}_rs{new}", turned_b, sums, self._held(i, k), b)
         a = self.A.descriptor(self.row + i * ROWS, k * DEPTH)
-        return run(f"{name}_ss", int(self.plan.is_a_turned), turned_b, sums, a, b)
+        return run(f"{name}_ss{new}", int(self.plan.is_a_turned), turned_b, sums, a, b)
 
     def _held(self, i: int, k: Expr) -> Expr:
         """A's registers of rows `64 i ...` and step `k`."""

@@ -103,7 +103,7 @@ struct WgmmaData { /* one lane's part of a product of a warp group; see wgmma.h 
   float *d;
   const unsigned short *a; /* null: in shared memory */
   u64 matrix[2];           /* descriptors of a and b */
-  int columns, is_bfloat16, turned[2];
+  int columns, is_bfloat16, turned[2], is_new;
 };
 using Products = std::vector<std::vector<WgmmaData>>; /* each with its 32 lanes */
 

@@ -54,13 +54,13 @@ inline void run_product(Thread &first, const std::vector<WgmmaData> &lanes) {
   }
   for (int lane = 0; lane < (int)kWarp; lane++) {
     float *d = lanes[(size_t)lane].d;
-    check_registers(threads[lane], d, (size_t)any.columns * 2, READ);
+    if (!any.is_new) check_registers(threads[lane], d, (size_t)any.columns * 2, READ);
     for (int e = 0; e < any.columns / 2; e++) {
       const int row = lane / 4 + 8 * (e >> 1 & 1), column = 8 * (e >> 2) + 2 * (lane % 4) + (e & 1);
       double sum = 0;
       for (int k = 0; k < kDepth; k++)
         sum += a[(size_t)(row * kDepth + k)] * b[(size_t)(column * kDepth + k)];
-      d[e] = (float)((double)d[e] + sum);
+      d[e] = (float)(any.is_new ? sum : (double)d[e] + sum);
     }
     check_registers(threads[lane], d, (size_t)any.columns * 2, WRITE);
   }
@@ -107,14 +107,14 @@ inline void do_wgmma_fence(Lanes &) {}
 
 extern "C" {
 void tl_emu_wgmma(float *d, const void *a, unsigned long long a_matrix, unsigned long long b_matrix,
-                  int columns, int is_bfloat16, int turned_a, int turned_b) {
+                  int columns, int is_bfloat16, int turned_a, int turned_b, int is_new) {
   using namespace tl_emu;
   WgmmaData data = {d, (const unsigned short *)a, {a_matrix, b_matrix}, columns, is_bfloat16,
-                    {turned_a, turned_b}};
+                    {turned_a, turned_b}, is_new};
   meet(WGMMA, ~0u, true, &data, TL_EMU_SITE);
 }
 
-void tl_wgmma_fence() { tl_emu::meet(tl_emu::WGMMA_FENCE, ~0u, true, nullptr, TL_EMU_SITE); }
+void tl_emu_wgmma_fence() { tl_emu::meet(tl_emu::WGMMA_FENCE, ~0u, true, nullptr, TL_EMU_SITE); }
 void tl_wgmma_commit() { tl_emu::meet(tl_emu::WGMMA_COMMIT, ~0u, true, nullptr, TL_EMU_SITE); }
 void tl_emu_wgmma_wait(int groups) {
   size_t count = (size_t)groups;
