@@ -281,9 +281,9 @@ def host_time(backend: str) -> dict[str, Any]:
 
 HALF, BRAIN = torch.float16, torch.bfloat16
 GEMMS = {
-    (8192, 8192, 8192): ((128, 128, 64, 3, 128, 16), 0.68),
-    (4096, 4096, 4096): ((128, 128, 64, 3, 128, 8), 0.68),
-    (2048, 2048, 2048): ((128, 128, 64, 3, 128, 0), 0.68),
+    (8192, 8192, 8192): ((128, 256, 64, 4, 256, 16), 0.68),
+    (4096, 4096, 4096): ((128, 256, 64, 4, 256, 8), 0.68),
+    (2048, 2048, 2048): ((128, 256, 64, 4, 256, 0), 0.68),
     (128, 8192, 8192): ((128, 64, 128, 4, 128, 0), 0.75),
 }
 ADD = (1, 2048, 256)
@@ -324,7 +324,7 @@ def fill(table: Table) -> None:
     }.items():
         build = partial(kernel, ROWS, COLUMNS, *config, "float16")
         table.add(work, 0.85, "higher", partial(reduction, table, build, axis))
-    run = partial(gemv_w4a16, table, 16384, 16384, (4, 8))
+    run = partial(gemv_w4a16, table, 16384, 16384, (8, 8, 2))
     table.add("w4a16 gemv 16384x16384", 0.85, "higher", run)
     for work, (build, shapes, goal) in COLD_STARTS.items():
         setup = f"tensors = [torch.randn(*s, device='cuda', dtype=torch.float16) for s in {shapes}]"

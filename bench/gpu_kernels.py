@@ -216,43 +216,42 @@ def column_sum(M, N, block_M, block_N, threads, dtype):
 
 
 @tilelang.jit(target="cuda")
-def gemv_w4a16(N, K, rows, warps, dtype):
+def gemv_w4a16(N, K, rows, warps, splits, dtype):
     """`y = W x`, W of N by K unsigned 4-bit numbers (eight to a word), zero point 8, no scales.
 
-    A warp computes `rows` rows, each lane 32 weights of a row at a time. Four bits at place b of a
-    word, read as a float, are the subnormal `q * 2**(b - 149)`: with x scaled by `2**(110 - b)` a
-    weight costs a mask and a multiply-add, and the sum is `2**-39` of what is wanted.
+    A warp computes `rows` rows over every `splits`-th part of K, each lane 32 weights of a row at a
+    time. Four bits at place b of a word, read as a float, are the subnormal `q * 2**(b - 149)`: with
+    x scaled by `2**(110 - b)` a weight costs a mask and a multiply-add, and the sum is `2**-39` of
+    what is wanted.
     """
-    steps = K // 1024  # a warp's lanes take 32 weights each
+    steps = K // (1024 * splits)  # a warp's lanes take 32 weights each
     # weight p of a word: in the word itself (0) or in the word shifted right by 12 (1); its bit
     places = ((0, 0), (0, 4), (0, 8), (0, 12), (0, 16), (1, 8), (1, 12), (1, 16))
+    groups = warps // splits
 
     @T.prim_func
     def kernel(
         W: T.Tensor((N, K // 8), "uint32"), X: T.Tensor((K,), dtype), Y: T.Tensor((N,), dtype)
     ):
-        with T.Kernel(T.ceildiv(N, rows * warps), threads=(32, warps)) as bx:
+        with T.Kernel(T.ceildiv(N, rows * groups), threads=(32, warps)) as bx:
             lane = T.get_thread_binding(0)
             warp = T.get_thread_binding(1)
-            first = (bx * warps + warp) * rows
+            first = (bx * groups + warp % groups) * rows
             words = T.alloc_local((2, rows, 4), "uint32")
-            # x in the order in which lanes read it: neighbours take neighbouring 16 bytes
-            X_shared = T.alloc_shared((steps, 4, 32, 8), dtype)
             x = T.alloc_local((32,), dtype)
             scaled = T.alloc_local((32,), "float32")
             acc = T.alloc_local((rows,), "float32")
             x_sum = T.alloc_local((1,), "float32")
+            parts = T.alloc_shared((splits, groups, rows), "float32")
             T.clear(acc)
             T.clear(x_sum)
-            for k, part, owner, v in T.Parallel(steps, 4, 32, 8):
-                X_shared[k, part, owner, v] = X[(k * 32 + owner) * 32 + part * 8 + v]
-            for k in T.serial(steps):
+            for step in T.serial(steps):
+                k = step * splits + warp // groups
                 for r in T.unroll(rows):
                     for v in T.vectorized(4):
                         words[0, r, v] = W[first + r, (k * 32 + lane) * 4 + v]
-                for part in T.unroll(4):
-                    for v in T.vectorized(8):
-                        x[part * 8 + v] = X_shared[k, part, lane, v]
+                for v in T.vectorized(32):
+                    x[v] = X[(k * 32 + lane) * 32 + v]
                 for r in T.unroll(rows):
                     for w in T.unroll(4):
                         words[1, r, w] = words[0, r, w] >> 12
@@ -267,6 +266,12 @@ def gemv_w4a16(N, K, rows, warps, dtype):
             for r in T.unroll(rows):
                 total = T.warp_reduce_sum(acc[r])
                 if lane == 0:
-                    Y[first + r] = total * 2.0**39 - offset
+                    parts[warp // groups, warp % groups, r] = total * 2.0**39 - offset
+            T.sync_threads()
+            if warp < groups and lane < rows:
+                y = T.alloc_var("float32", init=0.0)
+                for part in T.unroll(splits):
+                    y += parts[part, warp, lane]
+                Y[first + lane] = y
 
     return kernel

@@ -70,5 +70,6 @@ def test_other_layouts_have_no_span():
 
 
 def test_spans_divide_rows_and_what_is_read_of_them():
-    assert [span_for(*w, 16) for w in ((64, 64), (96, 96), (48, 48), (24, 24))] == [128, 64, 32, None]
+    spans = {64: 128, 96: 64, 48: 32, 24: None}
+    assert {w: span_for(w, w, 16) for w in spans} == spans
     assert span_for(192, 96, 16) == 64

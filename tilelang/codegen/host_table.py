@@ -32,7 +32,6 @@ from tilelang.ir.expr import (
     Mul,
     Sub,
     Var,
-
     const_value,
 )
 from tilelang.ir.func import PrimFunc

@@ -245,9 +245,7 @@ class DeviceBuilder:
 def build_host(text: str, name: str) -> Path:
     """The host code as a library without kernels."""
     tool = CToolchain(tuned=False)
-    made = build_module(
-        text, name, compile_flags=_HOST_FLAGS, toolchain=tool, has_blocks=False
-    )
+    made = build_module(text, name, compile_flags=_HOST_FLAGS, toolchain=tool, has_blocks=False)
     return made.library
 
 

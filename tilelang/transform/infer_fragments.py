@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tilelang.errors import LayoutError, Note, ResourceError
+from tilelang.errors import LayoutError, ResourceError
 from tilelang.ir.annotation import LAYOUT, LAYOUTS, REDUCER
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_DYN, Buffer
 from tilelang.ir.expr import Var, as_expr, const_value

@@ -349,6 +349,19 @@ class TestCUDA:
             in made.lib_code
         )
 
+    def test_types_of_our_headers_get_the_names_of_the_call(self, tmp_path: Path) -> None:
+        (tmp_path / "types.h").write_text("using tl_float16 = unsigned short;\n")
+        ours = '#include "types.h"\n' + "\n".join(
+            line.replace("half_t", "tl_float16")
+            for line in DEVICE.splitlines()
+            if "typedef" not in line
+        )
+        text = wrapped(two_launches(), ours).lib_code
+        assert text.count("using half_t = tl_float16;") == 1
+        assert "bfloat16_t" not in text
+        assert run_host_code(text, tmp_path).init() == 0  # it compiles
+        assert "using" not in wrapped(two_launches(), DEVICE).lib_code
+
     def test_parameters_that_may_alias(self) -> None:
         func = two_launches().with_attribute("tilelang_may_alias", ("A",))
         assert "half_t* A, float s, float* __restrict__ B" in wrapped(func, DEVICE).lib_code

@@ -240,9 +240,7 @@ def bench_kernels() -> ModuleType:
 def test_attention(monkeypatch, causal, rows, threads):
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("TILELANG_EMULATE", "1")
-    func = bench_kernels().attention.get_tir(
-        1, 1, 128, 64, causal, rows, 32, 2, threads, "float16"
-    )
+    func = bench_kernels().attention.get_tir(1, 1, 128, 64, causal, rows, 32, 2, threads, "float16")
     kernel = tilelang.compile(func, target=TARGET)
     assert {form for _, _, form in products(kernel.get_kernel_source())} == {"ss", "rs"}
     generator = torch.Generator().manual_seed(0)
@@ -252,7 +250,9 @@ def test_attention(monkeypatch, causal, rows, threads):
     wanted = torch.nn.functional.scaled_dot_product_attention(
         q.double(), k.double(), v.double(), is_causal=causal
     )
-    np.testing.assert_allclose(found.double(), wanted, rtol=0, atol=2e-3 * float(wanted.abs().max()))
+    np.testing.assert_allclose(
+        found.double(), wanted, rtol=0, atol=2e-3 * float(wanted.abs().max())
+    )
 
 
 # -- which instruction runs ------------------------------------------------------------------------

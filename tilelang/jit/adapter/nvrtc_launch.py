@@ -111,7 +111,10 @@ class LauncherPrinter:
         lines += [f"        tl_device = {device}", *(f"        {t}" for t in self._symbol_lines())]
         lines += ["        if not (", *(f"            {t}" for t in _joined(tests)), "        ):"]
         lines += [f"            {again}"]
-        lines += ["    except (TypeError, ValueError, AttributeError, IndexError):", f"        {again}"]
+        lines += [
+            "    except (TypeError, ValueError, AttributeError, IndexError):",
+            f"        {again}",
+        ]
         addresses = [
             f"tl_at_{name}" if isinstance(param, Buffer) else name
             for name, param in zip(params, self.params)

@@ -9,6 +9,7 @@ compiler that knows both host and device code. The texts that the reference fixe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -68,6 +69,25 @@ _L2_LIMIT = """\
 	cudaGetDevice(&l2_device);
 	cudaDeviceGetAttribute(&l2_maximum, cudaDevAttrMaxPersistingL2CacheSize, l2_device);
 """
+
+
+# What `call` names a type, and what device code that includes `device/cuda/types.h` does.
+_DEVICE_TYPES = {
+    "half_t": "tl_float16", "bfloat16_t": "tl_bfloat16", "fp8_e4_t": "tl_float8_e4m3fn",
+    "fp8_e5_t": "tl_float8_e5m2",
+}  # fmt: skip
+
+
+def _aliases(code: str, call: str) -> str:
+    """Definitions of the types that `call` uses and `code` has under another name."""
+    if '#include "types.h"' not in code:
+        return ""
+
+    def has(word: str, text: str) -> bool:
+        return re.search(rf"\b{word}\b", text) is not None
+
+    wanted = [n for n in _DEVICE_TYPES if has(n, call) and not has(n, code)]
+    return "".join(f"\nusing {n} = {_DEVICE_TYPES[n]};" for n in wanted) + "\n" * bool(wanted)
 
 
 class TLCUDASourceWrapper:
@@ -355,14 +375,9 @@ class TLCUDASourceWrapper:
         Raises:
             AssertionError: when a kernel's declaration does not fit its launch.
         """
-        self.lib_code = "".join(
-            (
-                code,
-                self._prelude(),
-                self.get_init_func(),
-                self.create_dispatch_func(code, self.informations()),
-            )
-        )
+        call = self.create_dispatch_func(code, self.informations())
+        parts = (code, _aliases(code, call), self._prelude(), self.get_init_func(), call)
+        self.lib_code = "".join(parts)
         return self.lib_code
 
     def _prelude(self) -> str:
