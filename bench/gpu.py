@@ -324,8 +324,8 @@ def fill(table: Table) -> None:
     }.items():
         build = partial(kernel, ROWS, COLUMNS, *config, "float16")
         table.add(work, 0.85, "higher", partial(reduction, table, build, axis))
-    run = partial(gemv_w4a16, table, 16384, 16384, (8, 8, 2))
-    table.add("w4a16 gemv 16384x16384", 0.85, "higher", run)
+    run = partial(gemv_w4a16, table, 32768, 16384, (4, 8, 1))
+    table.add("w4a16 gemv 32768x16384", 0.85, "higher", run)
     for work, (build, shapes, goal) in COLD_STARTS.items():
         setup = f"tensors = [torch.randn(*s, device='cuda', dtype=torch.float16) for s in {shapes}]"
         table.add(f"cold {work}, s", goal, "lower", partial(cold, build, setup))

@@ -220,9 +220,9 @@ def gemv_w4a16(N, K, rows, warps, splits, dtype):
     """`y = W x`, W of N by K unsigned 4-bit numbers (eight to a word), zero point 8, no scales.
 
     A warp computes `rows` rows over every `splits`-th part of K, each lane 32 weights of a row at a
-    time. Four bits at place b of a word, read as a float, are the subnormal `q * 2**(b - 149)`: with
-    x scaled by `2**(110 - b)` a weight costs a mask and a multiply-add, and the sum is `2**-39` of
-    what is wanted.
+    time. Four bits at place b of a word, read as a float, are the subnormal `q * 2**(b - 149)`:
+    with x scaled by `2**(110 - b)` a weight costs a mask and a multiply-add, and the sum is
+    `2**-39` of what is wanted.
     """
     steps = K // (1024 * splits)  # a warp's lanes take 32 weights each
     # weight p of a word: in the word itself (0) or in the word shifted right by 12 (1); its bit

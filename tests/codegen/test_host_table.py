@@ -147,9 +147,7 @@ def test_launches_are_the_same(
 def test_several_kernels_run_in_order(driver: FakeDriver) -> None:
     n = Var("n", "int32")
     A = Buffer("A", (n,), "float32")
-    body = S.Seq(
-        (launch(store(A, 1.0), [n]), launch(store(A, 2.0), [n - 4]), launch(store(A, 1.0), [2]))
-    )
+    body = S.Seq(tuple(launch(store(A, 1.0), [grid]) for grid in (n, n - 4, 2)))
     func = PrimFunc("three", (A,), body)
     kernel = build_table(func, str(driver.path))["three"]
     driver.reset()

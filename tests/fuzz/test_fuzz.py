@@ -15,6 +15,7 @@ from tilelang.tileop.cpu import reduce
 CHUNK = 10
 CHUNKS = 14  # programs 0 .. CHUNK * CHUNKS - 1
 CHECKED_CHUNKS = 2  # of them once more with run-time checks
+ON_THE_EMULATOR = range(20)  # programs compiled for CUDA too; `python -m tests.fuzz` runs more
 
 
 def failures(seeds: range, modes: Modes) -> list[str]:
@@ -38,6 +39,10 @@ def test_programs_compute_what_they_mean(chunk):
 def test_checked_builds_raise_no_alarm(chunk):
     seeds = range(10_000 + chunk * CHUNK, 10_000 + (chunk + 1) * CHUNK)
     assert not failures(seeds, Modes(sanitize=True))
+
+
+def test_programs_for_cuda_compute_what_they_mean_on_the_emulator():
+    assert not failures(ON_THE_EMULATOR, Modes(target="cuda"))
 
 
 def test_generated_programs_are_defined_and_reproducible():

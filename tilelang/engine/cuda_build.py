@@ -1,9 +1,10 @@
 """The library of a CUDA function: a cubin, and C code that loads and launches it.
 
 In: a `BuildRequest`, from `engine.lower`. Out: a `CudaModule`. Host code that only checks arguments
-and launches is a table for the one library of `engine.launcher`; other host code is compiled, by the
-C compiler while NVRTC makes the cubin, and they meet when the library is opened. An exported library
-carries the cubin inside. `cuda_builder` is where the choice between a device and the emulator is made.
+and launches is a table for the one library of `engine.launcher`; other host code is compiled, by
+the C compiler while NVRTC makes the cubin, and they meet when the library is opened. An exported
+library carries the cubin inside. `cuda_builder` is where the choice between a device and the
+emulator is made.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def _build_thread_pool(tool: CToolchain, path: Path) -> Path:
 
 @functools.lru_cache(maxsize=1)
 def private_folder() -> Path:
-    """A folder of this process, for libraries that no cache keeps; removed when the process ends."""
+    """For libraries that no cache keeps; removed when the process ends."""
     folder, owner = tempfile.mkdtemp(prefix="tilelang-"), os.getpid()
 
     def remove() -> None:

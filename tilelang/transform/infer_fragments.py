@@ -14,26 +14,26 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tilelang.errors import LayoutError, ResourceError
+from tilelang.errors import LayoutError, Note, ResourceError
 from tilelang.ir.annotation import LAYOUT, LAYOUTS, REDUCER
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_DYN, Buffer
 from tilelang.ir.expr import Var, as_expr, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import Allocate, Attr, For, Launch, LoopKind, Stmt, seq
-from tilelang.ir.tile import TileOp, TileOperand
+from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import Mutator, substitute, used_buffers, walk
 from tilelang.layout.blocked import BlockedFragment, widest_vector
 from tilelang.layout.fragment import Fragment, make_fully_replicated_layout_fragment
 from tilelang.layout.holding import Holding, fragment_of_tables
 from tilelang.layout.layout import Layout, static_shape
 from tilelang.tileop.context import BlockThreads, LowerContext
-from tilelang.tileop.copy import Copy
 from tilelang.tileop.reduce import Reduce
 from tilelang.tileop.registry import operator_for
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.expand_tile_ops import copy_nest
+from tilelang.transform.fragment_names import fragment_names, viewed
 from tilelang.transform.nests import (
     Access,
     Nest,
@@ -215,6 +215,7 @@ class Solver:
         self.freed: dict[Buffer, str] = {}  # not carried on, and why
         self.shared_bytes = 0
         self._collect(body)
+        self.views = fragment_names(body, self.buffers)
 
     def _collect(self, body: Stmt) -> None:
         inner: set[For] = set()
@@ -258,11 +259,31 @@ class Solver:
         before = -1
         while before != len(self.layouts):
             before = len(self.layouts)
+            self._through_views()
             for site in self.sites:
                 if isinstance(site, Nest):
                     self._through_nest(site)
                 else:
                     self._through_reduction(site)
+                self._through_views()
+
+    def _through_views(self) -> None:
+        """Names of one fragment share its layout."""
+        for view, owner in self.views.items():
+            if view in self.layouts and owner not in self.layouts:
+                self.layouts[owner] = viewed(self.layouts[view], view, owner)
+        for view, owner in self.views.items():
+            if owner not in self.layouts:
+                continue
+            expected = viewed(self.layouts[owner], owner, view)
+            if not self.layouts.setdefault(view, expected).is_equal(expected):
+                raise LayoutError(
+                    f"view: `{view.name}` and `{owner.name}` name the same elements but need two "
+                    "register layouts",
+                    view.span,
+                    notes=[Note(owner.span, f"`{owner.name}` comes from here")],
+                    hint=f"T.copy `{owner.name}` into a fragment of its own",
+                )
 
     def _through_nest(self, nest: Nest) -> None:
         unknown = [b for b in nest.fragments if b not in self.layouts]

@@ -58,8 +58,10 @@ from tilelang.tileop.cuda.mma_forms import architecture
 from tilelang.tileop.loops import in_range, run
 from tilelang.transform.affine import split_linear
 from tilelang.transform.context import PassContext
+from tilelang.transform.fragment_names import fragment_names, viewed
 from tilelang.transform.infer_fragments import block_threads
 from tilelang.transform.lower_tile_ops import TileLowering
+from tilelang.transform.matrix_copies import MatrixCopy, matrix_copy
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
 from tilelang.transform.thread_subset import only, threads_where
@@ -155,6 +157,12 @@ class _LowerThreads(TileLowering):
             registers[buffer] = Buffer(buffer.name, (count,), buffer.dtype, LOCAL, span=buffer.span)
             if any(key == keys.REDUCER for key, _ in node.annotations):
                 self.reducer_buffers.add(buffer)
+        for view, owner in fragment_names(body, tuple(registers)).items():
+            fragments[view] = viewed(fragments[owner], owner, view)
+            same = registers[owner]
+            registers[view] = Buffer(
+                view.name, same.shape, view.dtype, LOCAL, data=same.data, span=view.span
+            )
         return {"fragments": fragments, "layouts": layouts, "registers": registers}
 
     def mutate_Allocate(self, node: Allocate) -> Stmt:
@@ -303,14 +311,24 @@ class _LowerThreads(TileLowering):
             for loop in nest.loops:
                 self.facts.add_range(loop.var, loop.start, loop.extent)
             vector = self._vector_width(nest, partition)
-            made = self._steps(state, partition, vector)
+            matrix = self._as_matrix_copy(nest, partition)
+            if isinstance(matrix, MatrixCopy):
+                made = matrix.lower(self.context)
+            else:
+                made = self._steps(state, partition, vector)
             if self.pass_context.explains:
                 no_copy = self._why_not_async(nest, vector)
                 has_async = architecture(self.context) >= _FIRST_WITH_COPIES
-                way = Way(self.launch, vector, no_copy, state.is_guarded, has_async)
+                way = Way(self.launch, vector, no_copy, state.is_guarded, has_async, matrix)
                 note = nest_note(nest, partition, way, self.context.layouts)
                 self.pass_context.notes.append(note)
         return in_range(made)
+
+    def _as_matrix_copy(self, nest: Nest, partition: Partition) -> MatrixCopy | str | None:
+        """As `matrix_copy`, which needs whole warps."""
+        if self.running is not None or self.has_thread_code:
+            return None
+        return matrix_copy(nest, partition, self.context)
 
     def _steps(self, state: _NestState, partition: Partition, vector: int) -> Stmt:
         """The loop over steps, and inside it the one over lanes."""

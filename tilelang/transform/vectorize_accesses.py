@@ -144,9 +144,7 @@ class _Body:
     def _unrolled(self, stmts: list[Stmt]) -> Stmt:
         var = Var(self.var.name, self.var.dtype)  # there may be several such loops
         body = substitute(seq(stmts), {self.var: var})
-        loop = For(
-            var, as_expr(0), as_expr(self.count), LoopKind.UNROLLED, body, span=self.span
-        )
+        loop = For(var, as_expr(0), as_expr(self.count), LoopKind.UNROLLED, body, span=self.span)
         return in_pairs(loop, self.scope.facts, is_parallel=True)
 
     # -- names ------------------------------------------------------------------------------------

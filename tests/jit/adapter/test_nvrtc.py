@@ -296,7 +296,7 @@ class TestErrors:
             made.call(good, good, 1.0)
         start = len(driver.named("cuLaunchKernel"))
         cases: list[tuple[tuple[Any, ...], type[Exception], str]] = [
-            ((good,), ArgumentError, "scale(): expected 3 arguments, got 1"),
+            ((good,), ArgumentError, "scale(): expected 3 arguments (A, B, alpha), got 1"),
             ((good, torch.zeros(4), 1.0), ArgumentError,
              "argument 2 `B`: expected float32[m] on cuda, got float32[4] on cpu"),
             ((good, on_cuda(4, device=1), 1.0), ArgumentError,

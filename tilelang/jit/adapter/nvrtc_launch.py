@@ -6,12 +6,12 @@ In: the flattened function of a compilation. Out: text of
     def call(*tl_args, stream=None): ...                 quick look at the arguments, then `launch`
     def launch(tl_device, tl_stream, A, alpha, m): ...   grid extents, workspaces, launches
 
-`call` launches where the arguments are the usual ones in every respect; otherwise `cython_arguments`
-looks again (`tl_look_again`), and says what is wrong. `launch` packs a kernel's launch dimensions
-and parameters with one call into memory of its thread, in the form that the driver reads, and hands
-the driver their address: what is the same at every call is done once. What the text calls is given
-to it by `nvrtc.py`. It is printed once per kernel. Names of ours begin with `tl_`, which no name of
-a user's does.
+`call` launches where the arguments are the usual ones in every respect; otherwise
+`cython_arguments` looks again (`tl_look_again`), and says what is wrong. `launch` packs a kernel's
+launch dimensions and parameters with one call into memory of its thread, in the form that the
+driver reads, and hands the driver their address: what is the same at every call is done once. What
+the text calls is given to it by `nvrtc.py`. It is printed once per kernel. Names of ours begin with
+`tl_`, which no name of a user's does.
 """
 
 from __future__ import annotations
