@@ -1,7 +1,8 @@
-"""Runs one generated program: compiled for a target (CUDA on the emulator), against the interpreter of its tile form.
+"""Runs one generated program, compiled, against the interpreter of its tile form.
 
-`check(program)` raises `Failure` with the stage that failed: "trace", "interpret", "compile",
-"call", or "result". Inputs are random, outputs are poisoned before the call.
+A program for CUDA runs on the emulator. `check(program)` raises `Failure` with the stage that
+failed: "trace", "interpret", "compile", "call", or "result". Inputs are random, outputs are
+poisoned before the call.
 """
 
 from __future__ import annotations

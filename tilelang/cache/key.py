@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,19 +180,23 @@ def package_digest(folder: Path = PACKAGE) -> str:
     Contents are hashed, not times: the same source is the same compiler on every machine.
     """
     digest = hashlib.sha256()
-    for file in sorted(_compiler_sources(folder)):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
+    for name in sorted(_compiler_sources(str(folder))):
+        with open(os.path.join(folder, name), "rb") as file:
+            content = file.read()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
     return digest.hexdigest()[:24]
 
 
-def _compiler_sources(folder: Path) -> Iterable[Path]:
-    for child in folder.iterdir():
-        if child.is_dir():
-            if child.name not in _NO_INFLUENCE:
-                yield from _compiler_sources(child)
-        elif child.suffix in _SOURCE_SUFFIXES:
-            yield child
+def _compiler_sources(folder: str, within: str = "") -> Iterable[str]:
+    """Names relative to the package; by `scandir`, which asks the system once per folder."""
+    with os.scandir(folder) as children:
+        for child in children:
+            if child.is_dir():
+                if child.name not in _NO_INFLUENCE:
+                    yield from _compiler_sources(child.path, f"{within}{child.name}/")
+            elif child.name.endswith(_SOURCE_SUFFIXES):
+                yield within + child.name
 
 
 def clear() -> None:

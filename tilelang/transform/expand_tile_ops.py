@@ -17,6 +17,7 @@ from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, Launch,
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.ir.visitor import Mutator, substitute, walk
 from tilelang.tileop.atomic import Atomic
+from tilelang.tileop.base import TileOperator
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.fill import Fill
 from tilelang.tileop.im2col import Im2Col
@@ -79,7 +80,7 @@ class _Expand(Mutator):
         return seq([Allocate(made, span=node.span), copy_nest(buffer, made, node), printed])
 
 
-def _expanded(operator: Operator) -> Stmt:
+def _expanded(operator: TileOperator) -> Stmt:
     match operator:
         case Copy():
             return expand_copy(operator)

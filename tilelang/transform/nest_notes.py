@@ -15,6 +15,7 @@ from tilelang.ir.stmt import Allocate, Stmt, annotation
 from tilelang.ir.visitor import walk
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout
+from tilelang.transform.matrix_copies import MatrixCopy
 from tilelang.transform.nests import VECTOR_BYTES, Access, Nest, Partition
 from tilelang.transform.notes import AccessNote, LayoutNote, NestNote
 from tilelang.transform.shared_layouts import bank_conflicts
@@ -29,6 +30,7 @@ class Way:
         why_not_async: `None` where the copy is asynchronous.
         is_guarded: the accesses to global memory have a condition.
         has_async: the device has `cp.async`; elsewhere its place is taken by a load and a store.
+        matrix: matrix instructions that run the nest, or why none does.
     """
 
     launch: int
@@ -36,6 +38,7 @@ class Way:
     why_not_async: str | None
     is_guarded: bool
     has_async: bool = True
+    matrix: MatrixCopy | str | None = None
 
 
 def nest_note(
@@ -85,6 +88,8 @@ def _in_memory(nest: Nest) -> list[Access]:
 
 
 def _chosen(nest: Nest, way: Way) -> str:
+    if isinstance(way.matrix, MatrixCopy):
+        return way.matrix.name.removeprefix("tl_")
     if way.why_not_async is None:
         size = max(a.buffer.dtype.bits for a in _in_memory(nest)) * way.vector // 8
         return f"cp.async of {size} bytes" if way.has_async else f"vectors of {way.vector}"
@@ -96,7 +101,9 @@ def _chosen(nest: Nest, way: Way) -> str:
 def _reasons(nest: Nest, partition: Partition, way: Way) -> list[str]:
     accesses = _in_memory(nest)
     scopes = {a.buffer.scope() == GLOBAL: a.is_store for a in accesses}
-    found: list[str] = []
+    if isinstance(way.matrix, MatrixCopy):
+        return []
+    found = [f"ldmatrix or stmatrix: {way.matrix}"] if way.matrix is not None else []
     if way.why_not_async is None and not way.has_async:
         found.append("cp.async: it exists from sm_80 on")
     if way.why_not_async is not None and scopes == {True: False, False: True}:
