@@ -638,7 +638,7 @@ class TestCallsOnADriverThatIsPlayed:
     @pytest.fixture
     def kernel(self, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Any:
         """Its library opens the played driver instead of libcuda."""
-        driver.reset(3)
+        driver.reset(2)  # A and B: the grid alone knows m
         flags = (*cuda_build._HOST_FLAGS, f'-DTL_CUDA_LIBRARY="{driver.path}"')
         monkeypatch.setattr(cuda_build, "_HOST_FLAGS", flags)
         return tilelang.compile(add_one(), target="cuda -arch=sm_80")
