@@ -4,6 +4,7 @@ import argparse
 
 import torch
 
+from tilelang.env import env
 from tilelang.target import determine_target
 
 
@@ -12,6 +13,21 @@ def pick_device():
     from tilelang.target import TARGETS
 
     return "cuda" if torch.cuda.is_available() and "cuda" in TARGETS else "cpu"
+
+
+def is_emulated():
+    """Whether kernels run on the emulator of a GPU, where an element costs about a microsecond."""
+    return determine_target("auto").kind == "cuda" and env.TILELANG_EMULATE
+
+
+def fitting(size):
+    """`size`, or sequences of sizes, as they are; on the emulator about 128 with the same remainder
+    by 16 in place of more."""
+    if not is_emulated():
+        return size
+    if isinstance(size, (list, tuple)):
+        return type(size)(fitting(n) for n in size)
+    return min(size, 128 + size % 16)
 
 
 class Cases:
@@ -31,8 +47,8 @@ class Cases:
         torch.manual_seed(0)
 
     def size(self, small, large):
-        """One of the two, as the user asked."""
-        return large if self.large else small
+        """One of the two, as the user asked; the small one `fitting`."""
+        return large if self.large else fitting(small)
 
     def randn(self, *shape, dtype=torch.float32):
         """Normal random numbers on the device."""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import torch
+from check import fitting, is_emulated, pick_device
 
 import tilelang
 import tilelang.language as T
@@ -102,7 +103,7 @@ def flash_attention(batch, heads, seq_len, dim, causal, block_M, block_N, dtype=
 def median_seconds(functions, repeats=15):
     """Median seconds of each function, measured alternately."""
     times = [[] for _ in functions]
-    for _ in range(repeats):
+    for _ in range(1 if is_emulated() else repeats):
         for function, record in zip(functions, times):
             start = time.perf_counter()
             function()
@@ -115,7 +116,8 @@ def median_seconds(functions, repeats=15):
 def report(name, ours, reference, kernel, run, run_reference, flops, tolerance):
     error = ((ours - reference).norm() / reference.norm()).item()
     seconds, reference_seconds = median_seconds([run, run_reference])
-    source = Path(tempfile.gettempdir()) / f"tilelang_quickstart_{name}.c"
+    suffix = "c" if kernel.target.kind == "c" else "cu"
+    source = Path(tempfile.gettempdir()) / f"tilelang_quickstart_{name}.{suffix}"
     kernel.export_sources(kernel_path=str(source))
     print(f"{name}: relative error {error:.1e} ({'ok' if error < tolerance else 'WRONG'})")
     print(
@@ -125,18 +127,12 @@ def report(name, ours, reference, kernel, run, run_reference, flops, tolerance):
     return error < tolerance
 
 
-def pick_device():
-    from tilelang.target import TARGETS
-
-    return "cuda" if torch.cuda.is_available() and "cuda" in TARGETS else "cpu"
-
-
 def main():
     device = pick_device()
     torch.manual_seed(0)
     print(f"tilelang {tilelang.__version__}, PyTorch {torch.__version__}, on {device}")
 
-    M = N = K = 1024
+    M = N = K = fitting(1024)
     A, B = torch.randn(M, K, device=device), torch.randn(K, N, device=device)
     is_cpu = determine_target("auto").kind == "c"
     tolerance = 1e-5 if is_cpu else 1e-3
@@ -148,7 +144,7 @@ def main():
         lambda: kernel(A, B), lambda: torch.relu(A @ B), 2 * M * N * K, tolerance,
     )  # fmt: skip
 
-    batch, heads, seq_len, dim = 1, 8, 1024, 64
+    batch, heads, seq_len, dim = fitting((1, 8, 1024, 64))
     Q, K_, V = (torch.randn(batch, heads, seq_len, dim, device=device) for _ in range(3))
     attention = torch.nn.functional.scaled_dot_product_attention
     for causal in (False, True):

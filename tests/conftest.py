@@ -35,8 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--update-golden", action="store_true", help="write what is printed to tests/golden"
     )
     parser.addoption(
-        "--kernels", choices=["some", "all", "cuda"], default="some",
-        help="CUDA kernels on the emulator: some, all, or these alone",
+        "--kernels", choices=["some", "all", "cuda", "device"], default="some",
+        help="CUDA kernels on the emulator: some, all, or these alone; or all on a GPU",
     )  # fmt: skip
 
 

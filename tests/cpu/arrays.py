@@ -14,6 +14,7 @@ import tilelang
 import tilelang.language as T
 
 TARGET = "c"
+ON_DEVICE = False  # arguments travel to a GPU and back
 EPSILON = {
     "float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7,
     "tfloat32": 2.0**-10,
@@ -27,7 +28,33 @@ def storage(dtype: str) -> np.dtype:
 
 def run(kernel: Any, *arguments: Any, **options: Any) -> Any:
     """Compile `kernel` for the target of the test (see `conftest`) and call it."""
-    return tilelang.compile(kernel, target=TARGET, **options)(*arguments)
+    compiled = tilelang.compile(kernel, target=TARGET, **options)
+    return _on_device(compiled, arguments) if ON_DEVICE else compiled(*arguments)
+
+
+def _on_device(kernel: Any, arguments: Any) -> Any:
+    """Call `kernel` on copies of the arrays in device memory, and copy what it wrote back."""
+    import torch
+
+    def there(value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        raw = torch.from_numpy(np.ascontiguousarray(value).reshape(-1).view(np.uint8)).cuda()
+        return raw.view(T.dtype(value.dtype).as_torch()).reshape(value.shape)
+
+    def here(value: Any, like: np.ndarray | None = None) -> np.ndarray:
+        kind = like.dtype if like is not None else storage(str(value.dtype).removeprefix("torch."))
+        raw = value.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()
+        return raw.view(kind).reshape(tuple(value.shape))
+
+    moved = [there(a) for a in arguments]
+    result = kernel(*moved)
+    for array, tensor in zip(arguments, moved):
+        if isinstance(array, np.ndarray) and array.size:
+            array[...] = here(tensor, array)
+    if isinstance(result, torch.Tensor):
+        return here(result)
+    return [here(r) for r in result] if isinstance(result, (list, tuple)) else result
 
 
 def product_type(dtype: str) -> str:

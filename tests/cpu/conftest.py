@@ -1,6 +1,7 @@
 """Every kernel of this folder runs on each target: on `c`, and on `cuda` by the emulator.
 
-`--kernels all` runs all tests on both, `--kernels cuda` on CUDA alone; by default CUDA takes a part
+`--kernels all` runs all tests on both, `--kernels cuda` on CUDA alone, `--kernels device` on an
+NVIDIA GPU; by default CUDA takes a part
 of the parameters of each test, a part that is the same every time. What cannot run there is in
 `ONLY_ON_THE_CPU`, with the reason.
 """
@@ -33,7 +34,7 @@ def reason_against(name: str, function: str) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = metafunc.config.getoption("--kernels")
-    targets = {"cuda": ["cuda"]}.get(wanted, ["c", "cuda"])
+    targets = {"cuda": ["cuda"], "device": ["cuda"]}.get(wanted, ["c", "cuda"])
     if reason_against(metafunc.module.__file__.rpartition("/")[2], metafunc.function.__name__):
         targets = [t for t in targets if t == "c"]
     metafunc.fixturenames.append("kernel_target")
@@ -61,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def kernel_target(request: pytest.FixtureRequest) -> Iterator[str]:
     """The target that `arrays.run` and `tilelang.compile(target="auto")` take."""
     arrays.TARGET = request.param
-    with env.scope(TILELANG_TARGET=request.param, TILELANG_EMULATE=True):
+    arrays.ON_DEVICE = request.config.getoption("--kernels") == "device"
+    with env.scope(TILELANG_TARGET=request.param, TILELANG_EMULATE=not arrays.ON_DEVICE):
         yield request.param
-    arrays.TARGET = "c"
+    arrays.TARGET, arrays.ON_DEVICE = "c", False

@@ -177,3 +177,9 @@ def test_nvrtc_takes_the_text(func, word):
     assert word in text
     cubin = NvrtcToolchain("sm_90").compile(text)
     assert all(u.spill_store_bytes == 0 for u in cubin.usage().values())
+
+
+def test_the_loop_over_tiles_has_no_barrier_inside():
+    text = text_of(_staged(64, 64), HOPPER)
+    end = text.index("tl_stmatrix_x4")
+    assert "tl_sync_threads" not in text[text.rindex("for (int32_t s ", 0, end) : end]

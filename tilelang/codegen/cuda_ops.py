@@ -179,8 +179,18 @@ class CudaOperations(CMemory):
     def store(self, node: S.BufferStore) -> None:
         if node.indices[0].dtype.lanes > 1:
             self.move(node)
+        elif node.buffer.dtype.bits == 4 and node.buffer.scope() != LOCAL:
+            self.put_half_byte(node)
         else:
             CMemory.store(self, node)
+
+    def put_half_byte(self, node: S.BufferStore) -> None:
+        """A 4-bit element that several threads see: another one may write the byte's other half."""
+        kind = node.buffer.dtype
+        text = self.stored_bits(node.value, kind) if kind.is_float else self.expr(node.value)
+        self.include("atomic.h")
+        index = self.expr(node.indices[0])
+        self.line(f"tl_atomic_put_b4({self.pointer(node.buffer)}, {index}, {text});")
 
     def move(self, node: S.BufferStore) -> None:
         """Consecutive elements in one access, as `vectorize_accesses` has made it."""

@@ -18,7 +18,7 @@ from tilelang.codegen.c import scalar_type
 from tilelang.codegen.host_c import HOST, emit_entry
 from tilelang.codegen.host_cuda import FAILURE_REASON, RUN_SUFFIX, print_host
 from tilelang.codegen.host_symbols import dynamic_symbols
-from tilelang.engine.builder import BuildRequest
+from tilelang.engine.builder import BuildRequest, PlainLibrary
 from tilelang.engine.emulator_build import (
     EMULATOR_HEADERS,
     EmulatedLibrary,
@@ -97,6 +97,11 @@ class EmulatorBuilder:
         module = EmulatedModule(host.library, request.source, text)
         module.kernels()
         return module
+
+    def plain_library(self, request: BuildRequest) -> PlainLibrary:
+        """Not possible: the kernels run in this process alone."""
+        del request
+        raise ArgumentError("a kernel on the emulator cannot be exported: TILELANG_EMULATE is set")
 
     def device_code(self, request: BuildRequest, module: Module) -> None:
         """There is no device."""

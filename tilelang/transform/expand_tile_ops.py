@@ -122,6 +122,12 @@ def copy_nest(src: Buffer, dst: Buffer, place: Stmt) -> Stmt:
     return expand_copy(Copy(TileOp("copy", operands, span=place.span)))
 
 
+def fill_nest(dst: Buffer, value: Expr, place: Stmt) -> Stmt:
+    """`dst = value` everywhere, as a nest that belongs to the line of `place`."""
+    operands = (TileOperand("dst", dst.region(), "w"),)
+    return _expand_fill(Fill(TileOp("fill", operands, (("value", value),), span=place.span)))
+
+
 def parallel(node: TileOp, extents: Sequence[Expr], body: Callable[[Indices], Stmt]) -> Stmt:
     """A nest over `extents` that stands for `node`."""
     if any(_is_private(o.region.buffer) for o in node.operands if o.is_written):

@@ -310,13 +310,20 @@ class _Comparison:
             width_a, width_b = self.a.widths, self.b.widths
         first, second = first.expanded(width_a), second.expanded(width_b)
         owners = [p.threads // WARP if per_warp else p.threads for p in (first, second)]
-        is_met, is_own = meetings(*numbered(first.keys, second.keys), *owners)
+        places, others = numbered(first.keys, second.keys)
+        is_met, is_own = meetings(places, others, *owners)
         if not is_met:
             return Overlap.NONE
         collective = self.a.access.is_collective or self.b.access.is_collective
+        if collective and self._is_one_access() and len(np.unique(places)) == len(places):
+            return Overlap.NONE  # each meets itself alone
         if not any_thread and not (collective and not per_warp) and is_own:
             return Overlap.NONE
         return Overlap.CERTAIN if self.a.exact and self.b.exact else Overlap.POSSIBLE
+
+    def _is_one_access(self) -> bool:
+        """Whether both are one instruction in the same iterations of the loops around it."""
+        return self.a.access is self.b.access and self.a.shifts == self.b.shifts
 
     def _points(self, side: _Side) -> Points:
         """Every place that some thread touches, with the thread."""

@@ -11,13 +11,13 @@ accessed in the widest vectors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from tilelang.errors import LayoutError, Note, ResourceError
 from tilelang.ir.annotation import LAYOUT, LAYOUTS, REDUCER
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_DYN, Buffer
-from tilelang.ir.expr import Var, as_expr, const_value
+from tilelang.ir.expr import Var, as_expr, const_value, constant
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
 from tilelang.ir.stmt import Allocate, Attr, For, Launch, LoopKind, Stmt, seq
@@ -32,7 +32,7 @@ from tilelang.tileop.reduce import Reduce
 from tilelang.tileop.registry import operator_for
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
-from tilelang.transform.expand_tile_ops import copy_nest
+from tilelang.transform.expand_tile_ops import copy_nest, fill_nest
 from tilelang.transform.fragment_names import fragment_names, viewed
 from tilelang.transform.nests import (
     Access,
@@ -101,6 +101,8 @@ class _Infer(Mutator):
         layouts: dict[Buffer, Any] = dict(solver.solve())
         exchange = _Exchange(layouts, threads.count, solver, self.launch)
         body = exchange.mutate(body)
+        if exchange.read_whole:
+            body = _Filled({solver.views.get(b, b) for b in exchange.read_whole}).mutate(body)
         self.ctx.notes.extend(exchange.notes)
         alone = _unshared(body)
         shared = {b: form for b, form in fixing.shared.items() if b in alone}
@@ -108,6 +110,23 @@ class _Infer(Mutator):
         shared.update(conflict_free_layouts(body, layouts, threads.count, free))
         body = _Annotate({**layouts, **shared}).mutate(body)
         return node if body is node.body else replace(node, body=body)
+
+
+class _Filled(Mutator):
+    """Gives fragments a value where they begin.
+
+    An exchange reads all elements, also those that nothing wrote. What the program writes first
+    makes the value dead, and the device compiler drops it.
+    """
+
+    def __init__(self, buffers: Set[Buffer]) -> None:
+        self.buffers = buffers
+
+    def mutate_Allocate(self, node: Allocate) -> Stmt:
+        buffer = node.buffer
+        if buffer not in self.buffers:
+            return node
+        return seq([node, fill_nest(buffer, constant(0, buffer.dtype), node)])
 
 
 class _Annotate(Mutator):
@@ -435,6 +454,7 @@ class _Exchange(Mutator):
         self.reducers, self.freed = solver.reducers, solver.freed
         self.launch, self.notes = launch, list[ExchangeNote]()
         self.outer: dict[Var, tuple[int, int]] = {}
+        self.read_whole: set[Buffer] = set()
 
     def mutate_For(self, node: For) -> Any:
         if node.kind is LoopKind.PARALLEL:
@@ -469,6 +489,7 @@ class _Exchange(Mutator):
             reason = ", ".join((strangers[buffer], *own))
             self._note(nest, made, buffer, reason, 2 * is_read + 2 * bool(stored))
             if is_read:
+                self.read_whole.add(buffer)
                 before.append(copy_nest(buffer, made, nest.node))
             if stored:
                 after.append(copy_nest(made, buffer, nest.node))

@@ -41,6 +41,7 @@ from tilelang.ir.stmt import (
     seq,
 )
 from tilelang.ir.visitor import Mutator, substitute, used_buffers, used_vars, walk
+from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
 from tilelang.transform.defer_products import DeferProducts
 
@@ -53,8 +54,9 @@ def rotate_products(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     Needs: thread form before `insert_barriers`. Leaves: thread form without `PRODUCT_HEAD` and
     `PRODUCT_LAST`.
     """
-    del ctx  # what can be rotated is marked
-    return _Unmark().mutate(_Rotate().mutate(DeferProducts().mutate(func)))
+    if not ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC):
+        func = DeferProducts().mutate(func)  # it takes one barrier more
+    return _Unmark().mutate(_Rotate().mutate(func))
 
 
 class _Rotate(Mutator):

@@ -145,6 +145,12 @@ def test_stages(stages, steps):
     assert ("tl_wgmma_wait<1>" in text) == (stages > 1)
 
 
+def test_without_barriers_of_the_compiler_each_product_is_waited_for():
+    func = tiled((64, 64, 64), (64, 64, 32), 128)
+    text = cuda_text(func, {PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC: True})
+    assert "tl_wgmma_wait<0>" in text and "tl_wgmma_wait<1>" not in text
+
+
 @pytest.mark.parametrize("policy", [0, 1, 2])
 def test_policies(policy):
     text = check((128, 64, 32), (128, 64, 32), 256, policy=policy)

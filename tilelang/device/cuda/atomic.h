@@ -225,4 +225,14 @@ TL_INLINE void tl_red_add_float32x4(void *p, const float *x) {
 }
 #endif
 
+/* The 4-bit value number i from p on. Another thread may write the other half of its byte: each
+ * step leaves all other bits of the word as they are at that time. */
+TL_INLINE void tl_atomic_put_b4(void *p, int64_t i, uint32_t x) {
+  const uintptr_t at = (uintptr_t)p + (uintptr_t)(i >> 1);
+  const int shift = (int)(at & 3) * 8 + (int)(i & 1) * 4;
+  uint32_t *const word = (uint32_t *)(at & ~(uintptr_t)3);
+  atomicAnd(word, ~(0xfu << shift));
+  atomicOr(word, (x & 0xfu) << shift);
+}
+
 #endif

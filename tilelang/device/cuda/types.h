@@ -198,7 +198,7 @@ TL_INLINE uint8_t tl_nibble_get(const uint8_t *p, int64_t i) {
   return (uint8_t)(p[i >> 1] >> ((i & 1) * 4) & 0xf);
 }
 
-/* Leaves the other half of the byte as it is: not for two threads on the two halves of one byte. */
+/* For memory of one thread: two threads on the two halves of a byte take tl_atomic_put_b4. */
 TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
   const int shift = (int)(i & 1) * 4;
   p[i >> 1] = (uint8_t)((p[i >> 1] & (0xf0 >> shift)) | ((x & 0xf) << shift));

@@ -21,5 +21,6 @@
 #undef TL_EMU_RED_VECTOR
 
 extern "C" void tl_atomic_fence(int order);
+extern "C" void tl_atomic_put_b4(void *p, int64_t i, uint32_t x);
 
 #endif

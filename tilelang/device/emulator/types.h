@@ -99,9 +99,15 @@ TL_INLINE uint8_t tl_nibble_get(const uint8_t *p, int64_t i) {
   return (uint8_t)(p[i >> 1] >> ((i & 1) * 4) & 0xf);
 }
 
+/* A byte that may have no value yet: this read is not checked. */
+static __attribute__((noinline, unused, no_sanitize_thread)) uint8_t tl_emu_byte(const uint8_t *p) {
+  return *p;
+}
+
+/* For memory of one thread. */
 TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
   const int shift = (int)(i & 1) * 4;
-  p[i >> 1] = (uint8_t)((p[i >> 1] & (0xf0 >> shift)) | ((x & 0xf) << shift));
+  p[i >> 1] = (uint8_t)((tl_emu_byte(p + (i >> 1)) & (0xf0 >> shift)) | ((x & 0xf) << shift));
 }
 
 TL_INLINE uint8_t tl_uint4_get(const uint8_t *p, int64_t i) { return tl_nibble_get(p, i); }

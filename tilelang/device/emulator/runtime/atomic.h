@@ -182,6 +182,14 @@ inline void store(void *p, typename F::Value x, int order, void *site) {
   *(Word *)p = F::put(x);
 }
 
+/* One half of a byte. The other half may have no value yet, so the byte is not read by the thread. */
+inline void put_half(unsigned char *p, int shift, unsigned x, void *site) {
+  shuffle_order();
+  before_atomic(*self(), p, 1, WRITE | ATOMIC | OVER, __ATOMIC_RELAXED, site);
+  std::lock_guard<std::mutex> guard(lock_of(p));
+  *p = (unsigned char)((*p & (0xf0 >> shift)) | (x & 0xf) << shift);
+}
+
 /* Elements of a vector, one after the other. */
 template <class F>
 inline void add_pair(void *p, unsigned pair, void *site) {
@@ -236,6 +244,9 @@ inline void add_floats(void *p, const float *x, int count, void *site) {
 extern "C" {
 void tl_atomic_fence(int order) {
   if (order == __ATOMIC_SEQ_CST) tl_emu::fence();
+}
+void tl_atomic_put_b4(void *p, long long i, unsigned x) {
+  tl_emu::put_half((unsigned char *)p + (i >> 1), (int)(i & 1) * 4, x, TL_EMU_SITE);
 }
 void tl_membar_cta() {}
 void tl_membar_gl() { tl_emu::fence(); }
