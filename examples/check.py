@@ -9,10 +9,9 @@ from tilelang.target import determine_target
 
 
 def pick_device():
-    """A CUDA device when there is one and this build has that target, else the CPU."""
-    from tilelang.target import TARGETS
-
-    return "cuda" if torch.cuda.is_available() and "cuda" in TARGETS else "cpu"
+    """A CUDA device when there is one and kernels run on it, else the CPU."""
+    runs_there = determine_target("auto").kind == "cuda" and not is_emulated()
+    return "cuda" if torch.cuda.is_available() and runs_there else "cpu"
 
 
 def is_emulated():

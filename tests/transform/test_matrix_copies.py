@@ -153,7 +153,7 @@ def test_the_choice_is_told():
     assert "ldmatrix or stmatrix: stmatrix exists from sm_90 on" in reasons
 
 
-@pytest.mark.parametrize("rows, columns", [(64, 64), (64, 36)])
+@pytest.mark.parametrize("rows, columns", [(64, 64), (64, 36), (15, 128)])
 def test_rows_in_other_orders_move_element_by_element(rows, columns):
     @T.prim_func
     def kernel(A: T.Tensor((rows, columns), "float16"), B: T.Tensor((rows, columns), "float16")):

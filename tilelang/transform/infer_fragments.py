@@ -405,7 +405,7 @@ def carried_fragment(partition: Partition, access: Access) -> Fragment | None:
     from tilelang.layout.evaluate import evaluate
 
     shape = static_shape(access.buffer.shape)
-    if partition.outer_variables(access):
+    if partition.outer_variables(access) or partition.is_decided_at_run_time:
         return None
     env, runs = partition.iterations({})
     number = np.zeros(runs.shape, np.int64)

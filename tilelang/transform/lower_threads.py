@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tilelang.errors import Note
 from tilelang.ir import annotation as keys
 from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_DYN, SHARED_SCOPES, Buffer
 from tilelang.ir.expr import (
@@ -28,10 +29,11 @@ from tilelang.ir.expr import (
     if_then_else,
     is_const,
     logical_and,
+    logical_not,
 )
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
-from tilelang.ir.ops import Effect, effect_of
+from tilelang.ir.ops import Effect, effect_of, is_pure
 from tilelang.ir.stmt import (
     Allocate,
     Assert,
@@ -64,8 +66,9 @@ from tilelang.transform.lower_tile_ops import TileLowering
 from tilelang.transform.matrix_copies import MatrixCopy, matrix_copy
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
+from tilelang.transform.thread_regions import DivergenceError
 from tilelang.transform.thread_subset import only, threads_where
-from tilelang.transform.varying import uses_threads
+from tilelang.transform.varying import Varying, find_varying, uses_threads
 
 if TYPE_CHECKING:
     from tilelang.transform.thread_subset import Mask
@@ -106,6 +109,10 @@ class _LowerThreads(TileLowering):
         self.nest: _NestState | None = None
         self.block: Launch | None = None
         self.running: Mask | None = None  # threads that come here, by number; `None`: all
+        self.branch: If | None = None  # what keeps the others away
+        self.is_known = True  # whether `running` says who they are
+        self.varying = Varying()
+        self.values: dict[Var, Expr] = {}  # of integer names
         self.outer: dict[Var, tuple[int, int]] = {}
         self.reducer_buffers: set[Buffer] = set()
 
@@ -122,6 +129,7 @@ class _LowerThreads(TileLowering):
         self._note_launch(node)
         self.has_thread_code = uses_threads(node)
         self.block = node
+        self.varying = find_varying(node.body, node.thread_vars)
         physical = self._physical(node.body)
         if self.pass_context.explains:
             self.pass_context.notes.extend(layout_notes(node.body, self.launch))
@@ -172,6 +180,8 @@ class _LowerThreads(TileLowering):
     # -- scalars and conditions --------------------------------------------------------------------
 
     def mutate_Bind(self, node: Bind) -> Stmt:
+        if node.var.dtype.is_int and is_pure(node.value):
+            self.values[node.var] = substitute(node.value, self.values)
         *before, last = _statements(super().mutate_Bind(node))
         assert isinstance(last, Bind), "what is hoisted goes in front"
         value = self.mutate(last.value)
@@ -216,25 +226,52 @@ class _LowerThreads(TileLowering):
 
     def _by_threads(self, node: If) -> If | None:
         """Branches that some of the threads run: nests in them are spread over these alone."""
-        if self.nest is not None or self.block is None:
+        if self.nest is not None or self.block is None or not self.varying(node.condition):
             return None
-        chosen = threads_where(node.condition, self.block)
-        if chosen is None:
-            return None
-        before = self.running
-        around = True if before is None else before
-        self.running = chosen & around
-        then_body = self.mutate(node.then_body) or Seq(())
-        self.running = ~chosen & around
-        else_body = node.else_body and self.mutate(node.else_body)
-        self.running = before
+        condition = substitute(node.condition, self.values)
+        then_body = self._branch(node, condition, node.then_body) or Seq(())
+        else_body = self._branch(node, logical_not(condition), node.else_body)
         return replace(node, then_body=then_body, else_body=else_body)
+
+    def _branch(self, node: If, condition: Expr, body: Stmt | None) -> Stmt | None:
+        """`body`, which the threads run for which `condition` holds."""
+        if body is None:
+            return None
+        assert self.block is not None, "a branch of thread code stands in a launch"
+        before = self.running, self.branch, self.is_known
+        chosen = threads_where(condition, self.block)
+        if chosen is None:
+            self.branch, self.is_known = node, False
+        elif not chosen.all():
+            self.running = chosen if self.running is None else chosen & self.running
+            self.branch = node
+        with self.facts.scope():
+            self.facts.add_condition(condition, holds=True)
+            made = self.mutate(body)
+        self.running, self.branch, self.is_known = before
+        return made
 
     def _threads_of(self, nest: Nest) -> BlockThreads:
         """Who shares the iterations of `nest`; elements of fragments belong to all of the block."""
-        if self.running is None or nest.fragments:
+        if not self.is_known:
+            raise self._diverges(nest.node, "which they are is known only at run time")
+        if self.running is None or nest.fragments or not self.running.any():
             return self.threads
-        return only(self.threads, self.running) or self.threads
+        found = only(self.threads, self.running)
+        if found is None:
+            raise self._diverges(nest.node, "they are not neighbours")
+        return found
+
+    def _diverges(self, work: Stmt, why: str) -> DivergenceError:
+        assert self.branch is not None, "some threads stay away"
+        condition = self.branch.condition
+        notes = [Note(self.branch.span, f"`{condition}` differs between threads")]
+        return DivergenceError(
+            f"only some threads run this work of the block, and {why}",
+            work.span,
+            notes=notes if self.branch.span else [],
+            hint="move it out of the condition, or give it to threads in a row: `if tx < 64:`",
+        )
 
     def mutate_While(self, node: While) -> Stmt:
         made = super().mutate_While(node)
@@ -253,6 +290,8 @@ class _LowerThreads(TileLowering):
     # -- operations --------------------------------------------------------------------------------
 
     def mutate_TileOp(self, node: TileOp) -> Stmt:
+        if not self.is_known or (self.running is not None and self.running.any()):
+            raise self._diverges(node, f"`{node.op}` needs all threads")
         with self._with(scratch=[]):
             made = super().mutate_TileOp(node)
             scratch = [Allocate(b, span=node.span) for b in self.context.scratch]
@@ -306,6 +345,8 @@ class _LowerThreads(TileLowering):
         if 0 in nest.extents:
             return Seq(())
         partition = partition_of(nest, self.context.fragments, self.threads.count)
+        if self.running is not None and nest.fragments:
+            self._require_holders(nest, partition)
         state = _NestState(nest)
         with self.facts.scope():
             for loop in nest.loops:
@@ -323,6 +364,13 @@ class _LowerThreads(TileLowering):
                 note = nest_note(nest, partition, way, self.context.layouts)
                 self.pass_context.notes.append(note)
         return in_range(made)
+
+    def _require_holders(self, nest: Nest, partition: Partition) -> None:
+        """No thread that stays away may hold what the nest works on."""
+        assert self.running is not None, "there are such threads"
+        if self.running.any() and partition.holding.is_held[~self.running].any():
+            names = ", ".join(f"`{b.name}`" for b in nest.fragments)
+            raise self._diverges(nest.node, f"others hold elements of {names}")
 
     def _as_matrix_copy(self, nest: Nest, partition: Partition) -> MatrixCopy | str | None:
         """As `matrix_copy`, which needs whole warps."""

@@ -150,6 +150,8 @@ def _fitting(
         return f"stmatrix exists from sm_{_FIRST_WITH_STORES} on"
     if threads % _LANES or not partition.holding.is_full:
         return "some registers of some threads hold nothing"
+    if partition.holding.registers % 2:
+        return "the registers of a thread are no pairs"
     if held is load and partition.holding.has_replicas:
         return f"several threads hold an element of `{load.buffer.name}`"
     access = next(a for a in nest.accesses if a.node is held)
@@ -160,7 +162,7 @@ def _fitting(
     other = next(a for a in nest.accesses if a.node is not held)
     groups = partition.holding.registers // 2
     is_transposed = _orientation(partition, other)
-    if partition.holding.registers % 2 or is_transposed is None:
+    if is_transposed is None:
         return "the lanes of a quad do not hold 16 bytes of a row, nor of a column"
     count = next(n for n in (4, 2, 1) if groups % n == 0)
     try:

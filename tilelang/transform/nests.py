@@ -354,6 +354,12 @@ class Partition:
         inside = self.nest.variables
         return list(dict.fromkeys(v for e in exprs for v in used_vars(e) if v not in inside))
 
+    @property
+    def is_decided_at_run_time(self) -> bool:
+        """Whether memory says which iterations there are, so that no table can."""
+        exprs = [*(u.rest for u in self.uses), *(loop.start for loop in self.nest.loops)]
+        return any(isinstance(n, BufferLoad) for e in exprs for n in walk(e))
+
     def register(self, access: Access, fragment: Fragment, outer: Ranges) -> RegisterTable | str:
         """Registers of `access` by step, or why the running threads do not hold its elements."""
         import numpy as np
@@ -364,6 +370,8 @@ class Partition:
             uses = self.nest.uses(access)
             if uses is not None and _same_uses(uses, self.uses):
                 return RegisterTable(None, (), ())
+        if self.is_decided_at_run_time:
+            return "which iterations a thread runs is computed at run time"
         variables = self.outer_variables(access)
         if any(v not in outer for v in variables):
             return "it depends on a loop whose length is not a constant"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilelang.ir.expr import Expr, const_value
+from tilelang.ir.expr import And, Expr, const_value
 from tilelang.ir.stmt import Launch
 from tilelang.ir.visitor import used_vars
 from tilelang.tileop.context import BlockThreads
@@ -24,10 +24,26 @@ if TYPE_CHECKING:
 def threads_where(condition: Expr, launch: Launch) -> Mask | None:
     """By number of the thread, whether `condition` holds for it; `None` where it depends on more.
 
-    The launch's threads are constant in number, and numbered with the x axis fastest.
+    The launch's threads are constant in number, and numbered with the x axis fastest. Parts of a
+    conjunction that are the same for all threads are left out: where the branch runs, they hold.
     """
-    names = used_vars(condition)
-    if not names or not set(launch.thread_vars).issuperset(names):
+    parts = [p for p in conjuncts(condition) if any(v in launch.thread_vars for v in used_vars(p))]
+    masks = [_holds(p, launch) for p in parts]
+    chosen = masks[0] if masks else None
+    for mask in masks:
+        chosen = None if chosen is None or mask is None else chosen & mask
+    return chosen
+
+
+def conjuncts(condition: Expr) -> list[Expr]:
+    """The parts that all have to hold."""
+    if isinstance(condition, And):
+        return [*conjuncts(condition.a), *conjuncts(condition.b)]
+    return [condition]
+
+
+def _holds(condition: Expr, launch: Launch) -> Mask | None:
+    if not set(launch.thread_vars).issuperset(used_vars(condition)):
         return None
     import numpy as np
 
