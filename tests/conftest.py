@@ -38,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kernels", choices=["some", "all", "cuda", "device"], default="some",
         help="CUDA kernels on the emulator: some, all, or these alone; or all on a GPU",
     )  # fmt: skip
+    parser.addoption(
+        "--compile-for", default="",
+        help="architectures, such as sm_80,sm_90a, for which NVRTC compiles the kernels of tests/cpu",
+    )  # fmt: skip
 
 
 @pytest.fixture

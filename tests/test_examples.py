@@ -16,6 +16,10 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(p for p in EXAMPLES.glob("*.py") if "__main__" in p.read_text("utf-8"))
 
+# What runs for CUDA too; all of them do, in minutes: TILELANG_TARGET=cuda TILELANG_EMULATE=1.
+ON_THE_EMULATOR = ("elementwise.py", "dequantize_gemm.py", "online_softmax.py", "topk.py")
+COMPILED = ("quickstart.py", "dequantize_gemm.py", "topk.py")  # by NVRTC, for sm_80 and sm_90a
+
 # script -> (text of it, what a slip would make of it)
 FAULTS = {
     "elementwise.py": ("0.5 * x * (1.0", "0.5 * x * (1.01"),
@@ -52,6 +56,25 @@ def test_example(script, environment):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok" in done.stdout
     assert "WRONG" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ON_THE_EMULATOR)
+def test_example_for_cuda_on_the_emulator(name, environment):
+    settings = {"TILELANG_TARGET": "cuda", "TILELANG_EMULATE": "1"}
+    done = run(EXAMPLES / name, {**environment, **settings})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok" in done.stdout
+    assert "WRONG" not in done.stdout
+
+
+def test_kernels_of_examples_compile_for_every_architecture():
+    pytest.importorskip("cuda.bindings.nvrtc")
+    scripts = [str(EXAMPLES / name) for name in COMPILED]
+    command = [sys.executable, "-m", "tests.compile_for", "sm_80,sm_90a", *scripts]
+    done = subprocess.run(
+        command, cwd=EXAMPLES.parent, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -9,17 +9,17 @@ of the parameters of each test, a part that is the same every time. What cannot 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
+from tests.compile_for import compiling_for
 from tests.cpu import arrays
 from tilelang.env import env
 
 ONLY_ON_THE_CPU = {
     "test_extern.py": "imports C source, hooks into the C text, flags of the C compiler",
     "test_memory.py::test_pointers_tables_of_pointers_and_addresses":
-        "addresses travel as numbers, and the emulator has its own memory",
-    "test_copy.py::test_conversion_to_every_type":
         "addresses travel as numbers, and the emulator has its own memory",
     "test_reduce.py::test_empty_identities_of_extreme_values":
         "addresses travel as numbers; scalar reads of fragments, which have owners on a GPU",
@@ -63,6 +63,10 @@ def kernel_target(request: pytest.FixtureRequest) -> Iterator[str]:
     """The target that `arrays.run` and `tilelang.compile(target="auto")` take."""
     arrays.TARGET = request.param
     arrays.ON_DEVICE = request.config.getoption("--kernels") == "device"
-    with env.scope(TILELANG_TARGET=request.param, TILELANG_EMULATE=not arrays.ON_DEVICE):
+    archs = request.config.getoption("--compile-for")
+    with (
+        env.scope(TILELANG_TARGET=request.param, TILELANG_EMULATE=not arrays.ON_DEVICE),
+        compiling_for(archs.split(",")) if archs else nullcontext(),
+    ):
         yield request.param
     arrays.TARGET, arrays.ON_DEVICE = "c", False

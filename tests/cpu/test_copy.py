@@ -7,6 +7,7 @@ import pytest
 
 import tilelang.language as T
 from tests.cpu.arrays import random, run, storage
+from tilelang.language.script import from_script
 
 SCOPES = ["shared", "fragment", "local", "workspace"]
 ALL_TYPES = [
@@ -169,23 +170,27 @@ def converted(x, to):
 
 @pytest.mark.parametrize("source", ALL_TYPES)
 def test_conversion_to_every_type(source):
-    """One launch per destination type; destinations come as a table of addresses."""
+    """One launch per destination type."""
     size = 61
-
-    @T.prim_func
-    def kernel(A: T.Tensor((size,), source), out: T.Tensor((len(ALL_TYPES),), T.ptr)):
-        for k, to in enumerate(ALL_TYPES):
-            with T.Kernel(1):
-                Z = T.make_tensor(out[k], (size,), to)
-                s = T.alloc_shared((size,), source)
-                f = T.alloc_fragment((size,), to)
-                T.copy(A, s)
-                T.copy(s, f)
-                T.copy(f, Z)
-
+    outputs = ", ".join(f"Z{k}: T.Tensor(({size},), '{to}')" for k, to in enumerate(ALL_TYPES))
+    launches = "".join(
+        f"""
+    with T.Kernel(1):
+        s = T.alloc_shared(({size},), '{source}')
+        f = T.alloc_fragment(({size},), '{to}')
+        T.copy(A, s)
+        T.copy(s, f)
+        T.copy(f, Z{k})
+"""
+        for k, to in enumerate(ALL_TYPES)
+    )
+    kernel = from_script(f"""
+import tilelang.language as T
+@T.prim_func
+def kernel(A: T.Tensor(({size},), '{source}'), {outputs}):{launches}""")
     a = every_value(source, size)
     results = [np.zeros(size, storage(to)) for to in ALL_TYPES]
-    run(kernel, a, np.array([z.ctypes.data for z in results], np.int64))
+    run(kernel, a, *results)
     for to, z in zip(ALL_TYPES, results):
         x = a
         if to.startswith("u") and a.dtype.kind not in "biu":

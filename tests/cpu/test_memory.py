@@ -217,6 +217,28 @@ def test_packed_integers(dtype):
     np.testing.assert_array_equal(b.view(np.uint8), packed(expected))
 
 
+@pytest.mark.parametrize("threads", [32, 100])
+def test_neighbouring_threads_write_the_halves_of_a_byte(threads):
+    """An odd number of elements; the unused half of the last byte keeps what it had."""
+    n = 37
+
+    @T.prim_func
+    def kernel(A: T.Tensor((n,), "int32"), B: T.Tensor((n,), "int4")):
+        with T.Kernel(1, threads=threads):
+            s = T.alloc_shared((n,), "int4")
+            f = T.alloc_fragment((n,), "int4")
+            T.copy(A, s)
+            T.copy(s, f)
+            T.copy(f, B)
+
+    a = np.random.default_rng(0).integers(-8, 8, n).astype(np.int32)
+    b = np.full(n // 2 + 1, 0x5A, np.uint8)
+    run(kernel, a, b.view(np.int8))
+    halves = np.stack([b & 15, b >> 4], 1).reshape(-1)
+    np.testing.assert_array_equal(halves[:n], a & 15)
+    assert halves[n] == 5
+
+
 FLOAT4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6])
 
 

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import tilelang
 import tilelang.language as T
 from tests.transform.random_nests import case, runs_of
 from tests.transform.test_nests import owners_of
@@ -329,3 +330,24 @@ def test_the_text_of_a_transpose_moves_16_bytes_on_both_sides():
 
 def lower_text(func):
     return print_cuda(run(func, PassContext(TARGET)), TARGET)
+
+
+def test_what_nothing_wrote_passes_through_an_exchange():
+    """Row 0 alone is written before all of `f` is exchanged: the emulator would see a read of
+    registers without a value."""
+
+    @T.prim_func
+    def kernel(A: T.Tensor((8, 64), "float32"), B: T.Tensor((64,), "float32"), n: T.int32):
+        with T.Kernel(1, threads=128):
+            f = T.alloc_fragment((8, 64), "float32")
+            row = T.alloc_var("int32", n)
+            for k in T.serial(2):
+                for j in T.Parallel(64):
+                    f[row, 63 - j] = A[row, j] + k
+            for j in T.Parallel(64):
+                B[j] = f[row, j]
+
+    a, b = np.random.default_rng(0).random((8, 64), np.float32), np.zeros(64, np.float32)
+    with tilelang.env.scope(TILELANG_EMULATE=True):
+        tilelang.compile(kernel, target="cuda -arch=sm_80")(a, b, 5)
+    np.testing.assert_array_equal(b, a[5, ::-1] + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilelang.ir.expr import And, Expr, const_value
+from tilelang.ir.expr import And, BinaryOp, BitAnd, Expr, const_value
 from tilelang.ir.stmt import Launch
 from tilelang.ir.visitor import used_vars
 from tilelang.tileop.context import BlockThreads
@@ -37,7 +37,9 @@ def threads_where(condition: Expr, launch: Launch) -> Mask | None:
 
 def conjuncts(condition: Expr) -> list[Expr]:
     """The parts that all have to hold."""
-    if isinstance(condition, And):
+    is_bitwise = isinstance(condition, BitAnd) and condition.dtype.is_bool
+    if isinstance(condition, And) or is_bitwise:
+        assert isinstance(condition, BinaryOp), "both have two operands"
         return [*conjuncts(condition.a), *conjuncts(condition.b)]
     return [condition]
 
