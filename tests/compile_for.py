@@ -2,7 +2,7 @@
 
 `python -m tests.compile_for sm_80,sm_90a examples/gemm.py ...` does so for the kernels of scripts:
 the scripts run with kernels that do nothing, so what they find wrong does not count. Exit status 1
-when a kernel does not compile. `pytest --compile-for sm_80,sm_90a` does so for tests of `tests/cpu`.
+when a kernel does not compile. `pytest tests/cpu --compile-for sm_80,sm_90a` does so for tests.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     parser.addoption(
         "--compile-for", default="",
-        help="architectures, such as sm_80,sm_90a, for which NVRTC compiles the kernels of tests/cpu",
+        help="architectures, such as sm_80,sm_90a, for which NVRTC compiles kernels of tests/cpu",
     )  # fmt: skip
 
 

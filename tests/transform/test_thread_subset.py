@@ -1,4 +1,4 @@
-"""Work of the block under conditions that only some threads meet: all of it is done, or an error."""
+"""Work of the block where only some threads run: all of it is done, or it is an error."""
 
 from __future__ import annotations
 
