@@ -23,7 +23,7 @@ def matmul_kernel(
     a_at = a + m[:, None] * K + k[None, :]
     b_at = b + k[:, None] * N + n[None, :]
     total = tl.zeros((block_m, block_n), tl.float32)
-    for _ in range(0, tl.cdiv(K, block_k)):
+    for _ in range(tl.cdiv(K, block_k)):
         total = tl.dot(tl.load(a_at), tl.load(b_at), total)
         a_at += block_k
         b_at += block_k * N
