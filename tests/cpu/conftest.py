@@ -37,7 +37,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     targets = {"cuda": ["cuda"], "device": ["cuda"]}.get(wanted, ["c", "cuda"])
     if reason_against(metafunc.module.__file__.rpartition("/")[2], metafunc.function.__name__):
         targets = [t for t in targets if t == "c"]
-    metafunc.fixturenames.append("kernel_target")
     metafunc.parametrize("kernel_target", targets, indirect=True)
 
 
@@ -58,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def kernel_target(request: pytest.FixtureRequest) -> Iterator[str]:
     """The target that `arrays.run` and `tilelang.compile(target="auto")` take."""
     arrays.TARGET = request.param

@@ -286,10 +286,10 @@ def test_run_time_lengths_into_larger_tiles():
     @T.prim_func
     def kernel(A: T.Tensor((n,), "float32"), length: T.int32, B: T.Tensor((3, 40), "float32")):
         with T.Kernel(1):
-            x = T.alloc_shared((40,), "float32")
+            x = T.alloc_shared((41,), "float32")
             T.fill(x, 9.0)
             T.copy(A[0:length], x[0:length])
-            T.copy(x, B[0, 0:40])
+            T.copy(x[0:40], B[0, 0:40])
             T.copy(x[1 : length + 1], B[1, 0:length])
             T.copy(A[0:n], B[2, 0:n])
 

@@ -8,6 +8,7 @@ import torch
 
 import tilelang
 import tilelang.language as T
+from tests.cpu.arrays import product_type
 
 BM, BN, BK = 16, 32, 8
 
@@ -100,6 +101,7 @@ def by_hand(a, b, scale, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (17, 33, 9), (32, 64, 24)])
 def test_every_style_gives_the_same(shape, dtype):
+    limit = 1e-4 if product_type("float32") == "float32" else 2e-2
     m, n, k = shape
     generator = torch.Generator().manual_seed(0)
     kind = getattr(torch, dtype)
@@ -117,13 +119,14 @@ def test_every_style_gives_the_same(shape, dtype):
     }
     for style, got in results.items():
         assert got.shape == (m, n) and got.dtype == torch.float32, style
-        torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-4, msg=style)
+        torch.testing.assert_close(got.double(), expected, rtol=limit, atol=limit, msg=style)
 
 
 def test_dynamic_sizes_share_one_kernel():
+    limit = 1e-4 if product_type("float32") == "float32" else 2e-2
     for m in (3, 20, 41):
         a, b = torch.randn(m, 5), torch.randn(5, 7)
-        torch.testing.assert_close(eager_dynamic(a, b, 1.0), a @ b, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(eager_dynamic(a, b, 1.0), a @ b, rtol=limit, atol=limit)
     keys = {
         eager_dynamic.parse_cache_key(torch.randn(m, 5), torch.randn(5, 7), 1.0) for m in (3, 20)
     }
