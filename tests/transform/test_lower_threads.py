@@ -16,8 +16,8 @@ from tilelang.codegen.cuda import print_cuda
 from tilelang.layout.swizzle import make_full_bank_swizzled_layout
 from tilelang.target import Target
 from tilelang.transform.context import PassContext
-from tilelang.transform.lower_threads import moves_in_groups
 from tilelang.transform.pipeline import run
+from tilelang.transform.thread_accesses import moves_in_groups
 
 torch = pytest.importorskip("torch")
 

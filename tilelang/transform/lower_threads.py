@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from tilelang.errors import Note
 from tilelang.ir import annotation as keys
-from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_DYN, SHARED_SCOPES, Buffer
+from tilelang.ir.buffer import FRAGMENT, LOCAL, SHARED_DYN, Buffer
 from tilelang.ir.expr import (
-    HANDLE,
     BufferLoad,
     Call,
     Expr,
-    Select,
     Var,
     as_expr,
     cast,
     ceildiv,
     const_value,
     equal,
-    if_then_else,
-    is_const,
-    logical_and,
     logical_not,
 )
 from tilelang.ir.func import PrimFunc
@@ -40,7 +35,6 @@ from tilelang.ir.stmt import (
     Attr,
     Bind,
     BufferStore,
-    Evaluate,
     For,
     If,
     Launch,
@@ -57,15 +51,14 @@ from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout, unflatten
 from tilelang.tileop.context import BlockThreads
 from tilelang.tileop.cuda.mma_forms import architecture
-from tilelang.tileop.loops import in_range, run
-from tilelang.transform.affine import split_linear
+from tilelang.tileop.loops import in_range
 from tilelang.transform.context import PassContext
 from tilelang.transform.fragment_names import fragment_names, viewed
 from tilelang.transform.infer_fragments import block_threads
-from tilelang.transform.lower_tile_ops import TileLowering
 from tilelang.transform.matrix_copies import MatrixCopy, matrix_copy
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
+from tilelang.transform.thread_accesses import NestState, ThreadAccesses, row_major
 from tilelang.transform.thread_regions import DivergenceError
 from tilelang.transform.thread_subset import only, threads_where
 from tilelang.transform.varying import Varying, find_varying, uses_threads
@@ -76,7 +69,6 @@ if TYPE_CHECKING:
 _UNROLL_LIMIT = 64  # iterations of a user's loop that is unrolled because it indexes registers
 _STEPS_AT_ONCE = 16  # steps of a nest without registers that are unrolled together
 _FIRST_WITH_COPIES = 80  # compute capability
-_COPY_FUNCTIONS = {4: "tl_cp_async_ca_4", 8: "tl_cp_async_ca_8", 16: "tl_cp_async_cg_16"}
 _WITHOUT_MEANING = (keys.L2_HIT_RATIO, keys.WS_SCHEDULE, keys.WS_ID, keys.SWIZZLE)
 
 
@@ -92,21 +84,9 @@ def lower_threads(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     return _LowerThreads(ctx).mutate(func)
 
 
-class _NestState:
-    """The nest that is being lowered: where its accesses to registers and memory go."""
-
-    def __init__(self, nest: Nest) -> None:
-        self.nest = nest
-        self.registers: dict[int, Expr] = {}  # id of a load or store -> register
-        self.first: Expr | None = None  # only these threads write memory
-        self.lane_zero: dict[Var, Expr] = {}  # the vector loop's variable -> its group's first
-        self.is_guarded = False  # an access to global memory got a predicate
-
-
-class _LowerThreads(TileLowering):
+class _LowerThreads(ThreadAccesses):
     def __init__(self, ctx: PassContext) -> None:
         super().__init__(ctx)
-        self.nest: _NestState | None = None
         self.block: Launch | None = None
         self.running: Mask | None = None  # threads that come here, by number; `None`: all
         self.branch: If | None = None  # what keeps the others away
@@ -115,13 +95,6 @@ class _LowerThreads(TileLowering):
         self.values: dict[Var, Expr] = {}  # of integer names
         self.outer: dict[Var, tuple[int, int]] = {}
         self.reducer_buffers: set[Buffer] = set()
-
-    @property
-    def threads(self) -> BlockThreads:
-        """The threads of the launch around."""
-        found = self.context.threads
-        assert found is not None, "tile operations stand in launches"
-        return found
 
     # -- launches, attributes, allocations ---------------------------------------------------------
 
@@ -347,7 +320,7 @@ class _LowerThreads(TileLowering):
         partition = partition_of(nest, self.context.fragments, self.threads.count)
         if self.running is not None and nest.fragments:
             self._require_holders(nest, partition)
-        state = _NestState(nest)
+        state = NestState(nest)
         with self.facts.scope():
             for loop in nest.loops:
                 self.facts.add_range(loop.var, loop.start, loop.extent)
@@ -378,7 +351,7 @@ class _LowerThreads(TileLowering):
             return None
         return matrix_copy(nest, partition, self.context)
 
-    def _steps(self, state: _NestState, partition: Partition, vector: int) -> Stmt:
+    def _steps(self, state: NestState, partition: Partition, vector: int) -> Stmt:
         """The loop over steps, and inside it the one over lanes."""
         nest, span = state.nest, state.nest.node.span
         kind = nest.loops[0].var.dtype
@@ -393,7 +366,7 @@ class _LowerThreads(TileLowering):
         for access, table in self._register_tables(partition):
             place = access.indices if table is None else None
             state.registers[id(access.node)] = (
-                _row_major(access.buffer, place)
+                row_major(access.buffer, place)
                 if place is not None
                 else table.expr(vector, at, inside)  # type: ignore[union-attr]
             )
@@ -414,7 +387,7 @@ class _LowerThreads(TileLowering):
         extent = cast(as_expr(count), kind)
         return For(step, zero, extent, LoopKind.UNROLLED, body, notes, span=span)
 
-    def _body(self, state: _NestState, values: Mapping[Var, Expr]) -> Stmt:
+    def _body(self, state: NestState, values: Mapping[Var, Expr]) -> Stmt:
         before, self.nest = self.nest, state
         made: Stmt = self.mutate(state.nest.body) or Seq(())
         self.nest = before
@@ -455,10 +428,10 @@ class _LowerThreads(TileLowering):
         with self.facts.scope():
             for loop in nest.loops:
                 self.facts.add_range(loop.var, loop.start, loop.extent)
-            before, self.nest = self.nest, _NestState(nest)
+            before, self.nest = self.nest, NestState(nest)
             for access in nest.accesses:
                 if access.buffer.scope() == FRAGMENT:
-                    self.nest.registers[id(access.node)] = _row_major(access.buffer, access.indices)
+                    self.nest.registers[id(access.node)] = row_major(access.buffer, access.indices)
             body: Stmt = self.mutate(nest.body) or Seq(())
             self.nest = before
         indices = unflatten(number, extents)  # type: ignore[arg-type]
@@ -473,248 +446,9 @@ class _LowerThreads(TileLowering):
         loop = For(step, zero, steps, LoopKind.SERIAL, If(reach, inner, span=span), (), span=span)
         return in_range(loop)
 
-    # -- vectors and predicates --------------------------------------------------------------------
-
-    def _vector_width(self, nest: Nest, partition: Partition) -> int:
-        """Steps taken together: what memory can move at once, as long as the group has one
-        predicate for all of it."""
-        width = partition.vector(nest.vector_limit or 8)
-        var = nest.variables[nest.vector_loop]
-        for access in nest.accesses:
-            if access.buffer.scope() != GLOBAL:
-                continue
-            for index, size in zip(access.indices, access.buffer.shape):
-                while width > 1 and not self._in_groups(index, as_expr(size), var, width):
-                    width //= 2
-        return width
-
-    def _in_groups(self, index: Expr, size: Expr, var: Var, width: int) -> bool:
-        """Whether a group of `width` values of `var` is inside `size` or outside as a whole."""
-        if all(v is not var for v in used_vars(index)):
-            return True
-        if self.facts.can_prove(index >= 0) and self.facts.can_prove(index < size):
-            return True
-        parts = split_linear(index, var)
-        if parts is None or parts[0] != 1:
-            return False
-        return self.facts.can_prove(equal(parts[1] % width, 0)) and self.facts.can_prove(
-            equal(size % width, 0)
-        )
-
-    def _in_buffer(self, buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
-        """Condition: the element exists; what is known is left out."""
-        condition: Expr = as_expr(True)
-        lanes = self._group_start()
-        for index, size in zip(indices, buffer.shape):
-            first = substitute(index, lanes) if lanes else index
-            for part, seen in (
-                (index >= 0, first >= 0),
-                (index < as_expr(size), first < as_expr(size)),
-            ):
-                if not self.facts.can_prove(part):
-                    condition = logical_and(condition, seen)
-        if self.nest is not None and not is_const(condition, 1):
-            self.nest.is_guarded = True
-        return condition
-
-    def _group_start(self) -> dict[Var, Expr]:
-        """The vector loop's variable -> its value in the first lane of the group."""
-        if self.nest is None or not self.nest.lane_zero:
-            return {}
-        var = self.nest.nest.variables[self.nest.nest.vector_loop]
-        return {var: self.nest.lane_zero[var]}
-
-    # -- accesses ----------------------------------------------------------------------------------
-
-    def mutate_BufferLoad(self, node: BufferLoad) -> Expr:
-        indices = tuple(self.mutate(i) for i in node.indices)
-        place = self._register_of(node)
-        if place is not None:
-            return BufferLoad(self.context.registers[node.buffer], (place,))
-        made = node if indices == node.indices else BufferLoad(node.buffer, indices)
-        if self.nest is None or node.buffer.scope() != GLOBAL:
-            return made
-        condition = self._in_buffer(node.buffer, indices)
-        if is_const(condition, 1):
-            return made
-        return if_then_else(condition, made, self.context.safe_value(node.buffer, node.dtype))
-
-    def mutate_BufferStore(self, node: BufferStore) -> Stmt:
-        made = super().mutate_BufferStore(node)
-        if not isinstance(made, BufferStore):
-            return self.mutate(made)  # a quantifier went in front
-        place = self._register_of(node)
-        value = self.mutate(node.value)
-        if place is not None:
-            return replace(
-                made, buffer=self.context.registers[node.buffer], value=value, indices=(place,)
-            )
-        indices = tuple(self.mutate(i) for i in node.indices)
-        made = replace(made, value=value, indices=indices)
-        if node.buffer.scope() not in (GLOBAL, *SHARED_SCOPES):
-            return made
-        condition: Expr = as_expr(True)
-        if self.nest is not None and node.buffer.scope() == GLOBAL:
-            condition = self._in_buffer(node.buffer, indices)
-        return self._once(made, condition)
-
-    def _register_of(self, node: BufferLoad | BufferStore) -> Expr | None:
-        if node.buffer not in self.context.registers:
-            return None
-        if self.nest is not None and id(node) in self.nest.registers:
-            return self.mutate(self.nest.registers[id(node)])
-        return _row_major(node.buffer, node.indices)
-
-    def _once(self, stmt: Stmt, condition: Expr) -> Stmt:
-        """`stmt`, which others see, done by one thread where several would do the same."""
-        if self.nest is not None:
-            if self.nest.first is not None:
-                condition = logical_and(condition, self.nest.first)
-        elif not self.has_thread_code:
-            condition = logical_and(condition, equal(self.threads.index, 0))
-        return stmt if is_const(condition, 1) else If(condition, stmt, span=stmt.span)
-
-    def mutate_Evaluate(self, node: Evaluate) -> Stmt:
-        call = node.value
-        if isinstance(call, Call) and call.op == "reducer_update":
-            return self.mutate(super().mutate_Evaluate(node))
-        made = super().mutate_Evaluate(node)
-        if not isinstance(made, Evaluate):
-            return self.mutate(made)
-        value = self.mutate(made.value)
-        made = made if value is made.value else replace(made, value=value)
-        if not isinstance(call, Call) or effect_of(call.op) is not Effect.WRITE:
-            return made
-        if call.op.startswith("print_"):
-            return self._once(made, as_expr(True))
-        target = call.args[0] if call.args else None
-        if not isinstance(target, BufferLoad):
-            return made
-        if target.buffer.scope() not in (GLOBAL, *SHARED_SCOPES):
-            return made
-        condition: Expr = as_expr(True)
-        if self.nest is not None and target.buffer.scope() == GLOBAL:
-            condition = self._in_buffer(target.buffer, target.indices)
-        return self._once(made, condition)
-
-    def mutate_Call(self, node: Call) -> Expr:
-        if node.op == "if_then_else":
-            return self._guarded(node, *node.args)
-        if node.op.startswith("atomic_") or node.op in ("address_of", "access_ptr"):
-            return self._on_place(node)
-        return self.mutate_children(node)
-
-    def mutate_Select(self, node: Select) -> Expr:
-        return self.mutate_children(node)
-
-    def _guarded(self, node: Call, condition: Expr, value: Expr, other: Expr) -> Expr:
-        """A condition is known where its value is evaluated."""
-        test = self.mutate(condition)
-        with self.facts.scope():
-            self.facts.add_condition(condition, holds=True)
-            value = self.mutate(value)
-        with self.facts.scope():
-            self.facts.add_condition(condition, holds=False)
-            other = self.mutate(other)
-        return Call(node.op, (test, value, other), node.dtype)
-
-    def _on_place(self, node: Call) -> Expr:
-        """The first argument is a place, not a value: it gets no predicate here."""
-        place, *rest = node.args
-        if isinstance(place, BufferLoad) and self._register_of(place) is None:
-            place = replace_indices(place, tuple(self.mutate(i) for i in place.indices))
-        else:
-            place = self.mutate(place)
-        return Call(node.op, (place, *(self.mutate(a) for a in rest)), node.dtype)
-
-    # -- asynchronous copies -----------------------------------------------------------------------
-
-    def _as_async_copy(
-        self, state: _NestState, vector: int, values: Mapping[Var, Expr]
-    ) -> Stmt | None:
-        """A step of a nest that only moves elements from global to shared memory, by `cp.async`.
-
-        `None` where the nest does not want it or the instruction cannot do it.
-        """
-        nest, store = state.nest, state.nest.body
-        if self._why_not_async(nest, vector) is not None:
-            return None
-        assert isinstance(store, BufferStore) and isinstance(store.value, BufferLoad), "a move"
-        load = store.value
-        dst, src = store.buffer, load.buffer
-        size = vector * dst.dtype.bits // 8
-        before, self.nest = self.nest, state
-        condition = self._in_buffer(src, load.indices)
-        self.nest = before
-        target, source = _address(dst, store.indices), _address(src, load.indices)
-        name = _COPY_FUNCTIONS[size]
-        if is_const(condition, 1):
-            made = run(name, target, source)
-        else:
-            nowhere = _address(src, tuple(as_expr(0) for _ in src.shape))
-            source = if_then_else(condition, source, nowhere)
-            count = if_then_else(condition, as_expr(size), as_expr(0))
-            made = run(f"{name}_zfill", target, source, count)
-        made.span = nest.node.span
-        return substitute(made, values)
-
-    def _why_not_async(self, nest: Nest, vector: int) -> str | None:
-        """`None` where `cp.async` runs the nest, otherwise the reason why not."""
-        if annotation(nest.node.annotations, keys.PREFER_ASYNC) is not True:
-            return "the copy is not in a pipeline, so its data is needed at once"
-        store = nest.body
-        if not isinstance(store, BufferStore) or not isinstance(store.value, BufferLoad):
-            return "it does more than move elements"
-        dst, src = store.buffer, store.value.buffer
-        if not dst.is_shared or src.scope() != GLOBAL:
-            return "it goes from global to shared memory only"
-        if dst.dtype != src.dtype:
-            return f"elements change from {src.dtype} to {dst.dtype}"
-        size = vector * dst.dtype.bits // 8
-        if size not in _COPY_FUNCTIONS:
-            return f"a thread moves {size} bytes at once, not 4, 8 or 16"
-        if min(nest.vector_of(a) for a in nest.accesses) < vector:
-            return "neighbours are not adjacent and aligned on both sides"
-        layout = self.context.layouts.get(dst)
-        if layout is not None and not moves_in_groups(layout, vector):
-            return f"the layout of `{dst.name}` takes neighbours apart"
-        if not is_const(self.context.safe_values.get(src, as_expr(0)), 0):
-            return f"elements outside `{src.name}` are not 0"
-        return None
-
-
-def replace_indices(load: BufferLoad, indices: tuple[Expr, ...]) -> BufferLoad:
-    """The same load elsewhere."""
-    return load if indices == load.indices else BufferLoad(load.buffer, indices)
-
-
-def moves_in_groups(layout: Layout, width: int) -> bool:
-    """Whether aligned groups of `width` neighbours along the last axis stay neighbours."""
-    import numpy as np
-
-    if width == 1:
-        return True
-    if layout.shape[-1] % width:
-        return False
-    groups = layout.offsets.reshape(-1, width)
-    return bool(
-        (groups == groups[:, :1] + np.arange(width)).all() and (groups[:, 0] % width == 0).all()
-    )
-
-
-def _address(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
-    return Call("address_of", (BufferLoad(buffer, indices),), HANDLE)
-
 
 def _statements(stmt: Stmt) -> tuple[Stmt, ...]:
     return stmt.stmts if isinstance(stmt, Seq) and stmt.stmts else (stmt,)
-
-
-def _row_major(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
-    place: Expr = as_expr(0)
-    for extent, index in zip(buffer.shape, indices):
-        place = place * extent + index
-    return place
 
 
 def _without_collective(stmt: Stmt) -> Stmt:
