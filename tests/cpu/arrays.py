@@ -47,7 +47,8 @@ def _on_device(kernel: Any, arguments: Any) -> Any:
         raw = value.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()
         return raw.view(kind).reshape(tuple(value.shape))
 
-    moved = [there(a) for a in arguments]
+    known = {id(a): there(a) for a in arguments}  # an array given twice stays one
+    moved = [known[id(a)] for a in arguments]
     result = kernel(*moved)
     for array, tensor in zip(arguments, moved):
         if isinstance(array, np.ndarray) and array.size:
