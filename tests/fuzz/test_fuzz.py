@@ -13,7 +13,7 @@ from tilelang.tileop import clip
 from tilelang.tileop.cpu import reduce
 
 CHUNK = 10
-CHUNKS = 14  # programs 0 .. CHUNK * CHUNKS - 1
+CHUNKS = 22  # programs 0 .. CHUNK * CHUNKS - 1
 CHECKED_CHUNKS = 2  # of them once more with run-time checks
 ON_THE_EMULATOR = range(20)  # programs compiled for CUDA too; `python -m tests.fuzz` runs more
 
