@@ -10,6 +10,7 @@ import tilelang
 PACKAGE = Path(tilelang.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
     ("env", "errors"),
+    ("tracebacks",),
     ("ir",),
     ("arith",),
     ("layout",),

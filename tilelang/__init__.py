@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tilelang.env import env
 from tilelang.errors import Error
+from tilelang.tracebacks import install as _show_the_users_frames
 
 __version__ = "0.1.0"
+
+_show_the_users_frames()
 
 if TYPE_CHECKING:
     from tilelang.engine.lower import lower

@@ -218,8 +218,9 @@ def _markers(notes: list[Note], source: str) -> tuple[dict[int, str], list[tuple
         text = "^" + "~" * (max(1, end - span.column) - 1)
         markers[span.column] = max(text, markers.get(span.column, ""), key=len)
         if note.message:
-            before = labels.get(span.column)
-            labels[span.column] = f"{before}; {note.message}" if before else note.message
+            said = labels.get(span.column, "")
+            if note.message not in said.split("; "):
+                labels[span.column] = f"{said}; {note.message}" if said else note.message
     return markers, sorted(labels.items(), reverse=True)
 
 

@@ -326,7 +326,7 @@ if sys.argv[1] == "drop":  # the superuser may write everywhere
         tilelang.compile(triple, target="c", execution_backend="cython")(np.zeros(8, np.float32))
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(54321); os.setuid(54321)
-    tilelang.jit.compile.__globals__["clear_memory"]()
+    sys.modules["tilelang.jit.compile"].clear_memory()
     tilelang.engine.runtime.private_folder.cache_clear()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

@@ -20,6 +20,7 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.func import COMPILE_FLAGS, PASS_CONFIGS, TARGET, IRModule, PrimFunc
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
+from tilelang.tracebacks import entry
 from tilelang.transform.config import PassConfigKey, normalize, option
 from tilelang.transform.context import PassContext
 from tilelang.transform.pipeline import run
@@ -80,6 +81,7 @@ def as_prim_func(func_or_mod: Any) -> PrimFunc:
     )
 
 
+@entry
 def lower(
     func_or_mod: PrimFunc | IRModule,
     target: Any = "auto",

@@ -33,6 +33,7 @@ from tilelang.jit.kernel import (
 )
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
+from tilelang.tracebacks import entry
 
 _memory: dict[str, JITKernel] = {}
 _locks: dict[str, threading.Lock] = {}
@@ -47,6 +48,7 @@ def clear_memory() -> None:
 cache.on_clear(clear_memory)
 
 
+@entry
 def compile(
     func: PrimFunc,
     out_idx: list[int] | int | None = None,
@@ -227,6 +229,7 @@ def source_lines(func: PrimFunc, located: tuple[type[Stmt], ...]) -> str:
     return "\n# " + " ".join(places) if places else ""
 
 
+@entry
 def par_compile(
     funcs: Iterable[PrimFunc],
     out_idx: list[int] | int | None = None,

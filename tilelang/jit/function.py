@@ -23,6 +23,7 @@ from tilelang.language.eager import EagerFunction, Specialisation
 from tilelang.language.prim_func import function_span
 from tilelang.language.rewriter import SourceFunction
 from tilelang.language.v2.arguments import freeze
+from tilelang.tracebacks import entry, for_the_user
 
 _LAUNCHES = ("Kernel", "ClusterKernel", "CUDASourceCodeKernel")
 
@@ -140,19 +141,25 @@ class JITImpl:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Factory: the JITKernel for these arguments. Eager: run on these arguments."""
-        for specialisation in self._recent:
-            annotations = specialisation.annotations
-            try:
-                kernel = specialisation.kernels.get(annotations.key_function(*args, **keywords))
-                if kernel is not None:
-                    return kernel.torch_function(*annotations.launch_function(*args, **keywords))
-            except TypeError:
-                break  # an argument that does not fit: the slow path says which
-        if self._lazy is None:
-            self.initialize_jit_mode(*args, **keywords)
-        if self._lazy:
-            return self._factory_kernel(args, keywords)
-        return self._run(args, keywords)
+        try:
+            for specialisation in self._recent:
+                annotations = specialisation.annotations
+                try:
+                    kernel = specialisation.kernels.get(annotations.key_function(*args, **keywords))
+                    if kernel is not None:
+                        values = annotations.launch_function(*args, **keywords)
+                        return kernel.torch_function(*values)
+                except TypeError:
+                    break  # an argument that does not fit: the slow path says which
+            if self._lazy is None:
+                self.initialize_jit_mode(*args, **keywords)
+            if self._lazy:
+                return self._factory_kernel(args, keywords)
+            return self._run(args, keywords)
+        except Exception as error:  # as `entry` does, without a call more
+            __tracebackhide__ = True
+            for_the_user(error)
+            raise error
 
     def _factory_key(self, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
         tuned = keywords.get("__tune_params") or {}
@@ -201,6 +208,7 @@ class JITImpl:
 
     # -- compiling --------------------------------------------------------------------------------
 
+    @entry
     def get_tir(self, *args: Any, **keywords: Any) -> PrimFunc:
         """The PrimFunc for these arguments (eager: tensors or placeholders, or sizes by name)."""
         self.initialize_jit_mode(*args, **keywords)
@@ -235,6 +243,7 @@ class JITImpl:
             )
         return made
 
+    @entry
     def compile(self, *args: Any, **keywords: Any) -> JITKernel:
         """The JITKernel for these arguments, without running it and without the call cache."""
         return self._compiled(self.get_tir(*args, **keywords))
@@ -258,6 +267,7 @@ class JITImpl:
             kernel.prim_func.script(), encoding="utf-8"
         )
 
+    @entry
     def par_compile(
         self,
         configs: Iterable[Mapping[str, Any] | tuple[Any, ...]],
@@ -309,16 +319,22 @@ class LazyJITImpl:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Compile for these arguments if need be, run, and return the outputs."""
-        annotations = self.creator.func_annot
-        key = annotations.parse_key(*args, **keywords)
-        kernel = self._kernels.get(key)
-        if kernel is None:
-            with self._lock:
-                kernel = self._kernels.get(key)
-                if kernel is None:
-                    kernel = self._kernels[key] = self.compile(*args, **keywords)
-        return kernel.torch_function(*annotations.convert_to_kernel_args(*args, **keywords))
+        try:
+            annotations = self.creator.func_annot
+            key = annotations.parse_key(*args, **keywords)
+            kernel = self._kernels.get(key)
+            if kernel is None:
+                with self._lock:
+                    kernel = self._kernels.get(key)
+                    if kernel is None:
+                        kernel = self._kernels[key] = self.compile(*args, **keywords)
+            return kernel.torch_function(*annotations.convert_to_kernel_args(*args, **keywords))
+        except Exception as error:  # as `entry` does, without a call more
+            __tracebackhide__ = True
+            for_the_user(error)
+            raise error
 
+    @entry
     def get_tir(self, *args: Any, **keywords: Any) -> PrimFunc:
         """The PrimFunc for these arguments or placeholders."""
         return self.creator(*args, **keywords)
@@ -327,10 +343,12 @@ class LazyJITImpl:
         """What selects the kernel of a call."""
         return self.creator.func_annot.parse_key(*args, **keywords)
 
+    @entry
     def compile(self, *args: Any, **keywords: Any) -> JITKernel:
         """The JITKernel for these arguments or placeholders."""
         return self.options.compile(self.get_tir(*args, **keywords))
 
+    @entry
     def par_compile(
         self, configs: Iterable[Any], num_workers: int | None = None, ignore_error: bool = False
     ) -> list[JITKernel | None]:

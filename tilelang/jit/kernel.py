@@ -17,6 +17,7 @@ from tilelang.ir.func import OUT_IDX, PrimFunc
 from tilelang.profiler import Profiler, TensorSupplyType
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
+from tilelang.tracebacks import entry, for_the_user
 
 if TYPE_CHECKING:
     from tilelang.jit.explain import Explanation
@@ -177,9 +178,14 @@ class JITKernel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run: arguments in parameter order without the outputs, or by name."""
-        if kwargs:
-            args = self._positional(args, kwargs)
-        return self.torch_function(*args)
+        try:
+            if kwargs:
+                args = self._positional(args, kwargs)
+            return self.torch_function(*args)
+        except Exception as error:  # as `entry` does, without a call more
+            __tracebackhide__ = True
+            for_the_user(error)
+            raise error
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         rest = self._names[len(args) :]
@@ -249,6 +255,7 @@ class JITKernel:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text(text(), encoding="utf-8")
 
+    @entry
     def export_library(self, kernel_file: str) -> None:
         """Write a shared library that runs without this package: `tvm_ffi.load_module(path)["f"]`.
 
@@ -264,6 +271,7 @@ class JITKernel:
         Path(kernel_file).parent.mkdir(parents=True, exist_ok=True)
         module.export_library(kernel_file)
 
+    @entry
     def export_c_library(self, library: str, header: str) -> None:
         """Write a shared library for C programs, and its header.
 
@@ -319,6 +327,7 @@ class JITKernel:
         """
         Path(path).write_text(self._device_code("export_sass").sass(), encoding="utf-8")
 
+    @entry
     def explain(self) -> Explanation:
         """What became of the kernel and why, by launch and source line: instructions, layouts,
         vector widths, bank conflicts, exchanges, barriers, the memory map, registers, occupancy.
@@ -331,6 +340,7 @@ class JITKernel:
 
     # -- measuring --------------------------------------------------------------------------------
 
+    @entry
     def get_profiler(
         self, tensor_supply_type: TensorSupplyType = TensorSupplyType.Auto
     ) -> Profiler:

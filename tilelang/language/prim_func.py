@@ -29,6 +29,7 @@ from tilelang.ir.func import OUT_IDX, PrimFunc
 from tilelang.language.builder import Builder, current, is_tracing
 from tilelang.language.reference import Ref, Reference, make_reference
 from tilelang.language.rewriter import SourceFunction, rewrite
+from tilelang.tracebacks import entry
 
 
 def function_span(function: FunctionType) -> Span:
@@ -161,6 +162,7 @@ def prim_func(func: FunctionType, *, generator: bool = False) -> PrimFunc: ...
 def prim_func(
     func: None = None, *, generator: bool = False
 ) -> Callable[[FunctionType], PrimFunc]: ...
+@entry
 def prim_func(func: Any = None, *, generator: bool = False) -> Any:
     """A PrimFunc of a Python function; with `generator=True`, something that makes one per call.
 
@@ -168,9 +170,9 @@ def prim_func(func: Any = None, *, generator: bool = False) -> Any:
         ArgumentError: when an annotation does not fully describe its argument and `generator` is
             False.
     """
-    frame = sys._getframe(1)
+    frame = sys._getframe(2)  # the caller's, above that of `entry`
     if func is None:
-        return lambda f: _make(f, generator, frame)
+        return entry(lambda f: _make(f, generator, frame))
     return _make(func, generator, frame)
 
 
