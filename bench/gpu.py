@@ -322,7 +322,8 @@ COLD_STARTS = {
         [(4096, 4096)] * 3, 0.35,
     ),
     "attention": (
-        "kernels.attention(4, 32, 4096, 128, True, 128, 64, 2, 128, 'float16')",
+        "tilelang.compile(kernels.attention.get_tir(4, 32, 4096, 128, True, 128, 64, 2, 128, "
+        "'float16'), target='cuda', pass_configs={'tl.enable_fast_math': True})",
         [(4, 32, 4096, 128)] * 4, 0.8,
     ),
 }  # fmt: skip

@@ -9,8 +9,8 @@ import tilelang
 
 PACKAGE = Path(tilelang.__file__).parent
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("env", "errors"),
-    ("tracebacks",),
+    ("env", "errors", "math"),
+    ("tracebacks", "tvm_finder"),
     ("ir",),
     ("arith",),
     ("layout",),

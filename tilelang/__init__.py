@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tilelang.env import env
 from tilelang.errors import Error
 from tilelang.tracebacks import install as _show_the_users_frames
+from tilelang.tvm_finder import install as _find_tvm
 
 __version__ = "0.1.0"
 
 _show_the_users_frames()
+_find_tvm()
 
 if TYPE_CHECKING:
     from tilelang.engine.lower import lower
@@ -46,9 +48,12 @@ _LAZY: dict[str, str] = {
     "set_num_threads": "tilelang.engine.runtime:set_num_threads",
     "get_num_threads": "tilelang.engine.runtime:get_num_threads",
     "dtypes": "tilelang.language.v2.dtypes",
+    "cdiv": "tilelang.math:cdiv",
+    "next_power_of_2": "tilelang.math:next_power_of_2",
 }
 _PUBLIC_MODULES = (
-    "arith", "cache", "engine", "ir", "language", "layout", "profiler", "target", "testing",
+    "arith", "cache", "engine", "ir", "language", "layout", "math",
+    "profiler", "target", "testing",
     "tileop", "tools", "transform", "tvm",
 )  # fmt: skip
 
@@ -66,6 +71,13 @@ def disable_cache() -> None:
 def is_cache_enabled() -> bool:
     """Whether compiled kernels are kept."""
     return env.cache_enabled
+
+
+def set_log_level(level: int | str) -> None:
+    """What the package logs from now on: a level of `logging`, or its name in any case."""
+    import logging
+
+    logging.getLogger("tilelang").setLevel(level.upper() if isinstance(level, str) else level)
 
 
 def __getattr__(name: str) -> Any:
@@ -103,4 +115,5 @@ __all__ = [
     "lazy_jit",
     "lower",
     "par_compile",
+    "set_log_level",
 ]

@@ -57,6 +57,9 @@ SWITCHES: dict[str, Switch] = {
         bool, False, "kernels for `cuda` run on the emulator, on CPU tensors, without a GPU"
     ),
     "TILELANG_EMULATE_SEED": Switch(int, 0, "seed of the emulator's order of threads and copies"),
+    "TILELANG_WARM_UP": Switch(
+        bool, True, "where kernels are declared, get ready to compile for the GPU in the background"
+    ),
     "TILELANG_COMPILE_TIMEOUT_SECONDS": Switch(int, 600, "limit of one device compiler run"),
     "TL_PERF_REGRESSION_FORMAT": Switch(str, "text", "performance tests print text or json"),
     "TL_PERF_REGRESSION_ONLY": Switch(str, "all", "performance tests to run: names, with commas"),

@@ -20,7 +20,8 @@ from tilelang.ir.func import PrimFunc
 from tilelang.ir.stmt import Evaluate, Seq, Stmt
 from tilelang.ir.visitor import substitute
 
-OUT = 24  # numbers that a kernel can write down
+OUT = 24  # numbers that a kernel can write down; the last says that it ran
+RAN = 4711
 
 
 def touch(*buffers: Buffer) -> Stmt:
@@ -34,6 +35,8 @@ def compiled(params: list[Buffer | Var], uses: list[Buffer] | None = None) -> Ex
     func = PrimFunc("k", (*params, out), touch(*used, out))
     numbers = [p for p in params if isinstance(p, Var) and p.dtype != "handle"]
     values = [v.name for v in (*numbers, *dynamic_symbols(func))]
+    assert len(values) < OUT
+    values += ["0"] * (OUT - 1 - len(values)) + [str(RAN)]
     body = "\n".join(f"  ((double *)out)[{i}] = (double){v};" for i, v in enumerate(values))
     source = (
         f"#include <stdint.h>\n{callee_declaration(func, 'body')} {{\n{body}\n  return 0;\n}}\n"
@@ -45,6 +48,7 @@ def compiled(params: list[Buffer | Var], uses: list[Buffer] | None = None) -> Ex
 def call(kernel: Executable, *args: object) -> list[float]:
     out = np.full(OUT, -1.0)
     kernel(*args, out)
+    assert out[-1] == RAN
     return out.tolist()
 
 
@@ -480,7 +484,8 @@ def test_names_that_are_not_c_identifiers_and_long_messages() -> None:
     self_ = Buffer("self", (2,) * 8, "float32")
     out = Buffer("out", (OUT,), "float64")
     func = PrimFunc("k", (α, self_, out), touch(α, self_, out))
-    text = "#include <stdint.h>\nint32_t body(void *a, void *b, void *c) { return 0; }\n"
+    body = f"((double *)c)[{OUT - 1}] = {RAN}; return 0;"
+    text = f"#include <stdint.h>\nint32_t body(void *a, void *b, void *c) {{ {body} }}\n"
     kernel = build_module(text + emit_entry(func, "body"), "k")["k"]
     call(kernel, torch.zeros(2), torch.zeros((2,) * 8))
     assert "argument 1 `α`" in message(ValueError, kernel, torch.zeros(3), torch.zeros((2,) * 8))

@@ -342,6 +342,23 @@ def test_hints_are_accepted_and_change_nothing():
     np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-3)
 
 
+def test_a_fragment_annotated_to_memory_of_one_thread_changes_nothing():
+    @T.prim_func
+    def kernel(A: T.Tensor((4, 8), "float32"), Z: T.Tensor((4,), "float32")):
+        with T.Kernel(4, threads=32) as bx:
+            total = T.alloc_local((1,), "float32")
+            T.annotate_layout({total: T.Fragment(total.shape, forward_thread_fn=lambda i: i)})
+            total[0] = 0.0
+            for k in T.serial(8):
+                total[0] += A[bx, k]
+            if T.get_thread_binding() == 31:
+                Z[bx] = total[0]
+
+    a, z = random((4, 8)), np.zeros(4, np.float32)
+    run(kernel, a, z)
+    np.testing.assert_allclose(z, a.sum(axis=1), rtol=1e-5)
+
+
 def test_annotated_layouts_put_elements_where_they_say_and_views_see_the_bytes():
     """A view of a swizzled buffer names elements as the buffer does."""
 

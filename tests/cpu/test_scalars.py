@@ -57,6 +57,40 @@ def test_lanes_of_vectors():
     np.testing.assert_array_equal(n, 5 - 2 * np.arange(8))
 
 
+def test_fast_math_keeps_infinities_and_accuracy():
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32"), Z: T.Tensor((4, 64), "float32")):
+        with T.Kernel(1, threads=64):
+            for i in T.Parallel(64):
+                Z[0, i] = T.exp2(A[i])
+                Z[1, i] = T.exp(A[i])
+                Z[2, i] = T.if_then_else(A[i] > -T.infinity("float32"), 1.0, 0.0)
+                Z[3, i] = T.max(A[i], -1e30)
+
+    a, z = random((64,)) * 8, np.zeros((4, 64), np.float32)
+    a[::7] = -np.inf
+    run(kernel, a, z, pass_configs={"tl.enable_fast_math": True})
+    exact = a.astype(np.float64)
+    np.testing.assert_allclose(z[0], np.exp2(exact), rtol=1e-5)
+    np.testing.assert_allclose(z[1], np.exp(exact), rtol=1e-5)
+    np.testing.assert_array_equal(z[2], np.isfinite(a))
+    np.testing.assert_array_equal(z[3], np.maximum(a, np.float32(-1e30)))
+
+
+def test_float8_e4m3_is_the_kind_that_reaches_448():
+    @T.prim_func
+    def kernel(A: T.Tensor((64,), "float32"), Z: T.Tensor((64,), "float8_e4m3")):
+        with T.Kernel(1, threads=32):
+            for i in T.Parallel(64):
+                Z[i] = A[i]
+
+    a, z = np.linspace(-600, 600, 64).astype(np.float32), np.zeros(64, storage("float8_e4m3"))
+    run(kernel, a, z)
+    assert T.dtype("float8_e4m3").max_value() == 448
+    limited = np.clip(a, -448, 448).astype(storage("float8_e4m3fn"))
+    np.testing.assert_array_equal(z.astype(np.float32), limited.astype(np.float32))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_directed_rounding_of_roots_reciprocals_and_fused_sums(dtype):
     """Neighbours bracket the exact value, shown with exact products of integers."""

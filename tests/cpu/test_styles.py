@@ -158,6 +158,31 @@ def test_outputs_from_macros_and_of_computed_sizes():
         np.testing.assert_array_equal(y.numpy(), np.full(n + extra, extra))
 
 
+def test_what_a_macro_says_of_its_parameter_declares_nothing():
+    @T.macro
+    def turn(part, n):
+        part: T.SharedBuffer([n], "float32")
+        for i in T.Parallel(n // 2):
+            kept = part[i]
+            part[i] = part[n - 1 - i]
+            part[n - 1 - i] = kept
+
+    @tilelang.jit(target="c")
+    def kernel(A):
+        n = T.const("n")
+        A: T.Tensor((n,), "float32")
+        Z = T.empty((n,), "float32")
+        with T.Kernel(1, threads=32):
+            part = T.alloc_shared((n,), "float32")
+            T.copy(A, part)
+            turn(part, n)
+            T.copy(part, Z)
+        return Z
+
+    a = torch.arange(12, dtype=torch.float32)
+    assert torch.equal(kernel(a), a.flip(0))
+
+
 def test_without_tensors_and_positional_styles():
     @tilelang.jit
     def ramp(n: int, *, start: int = 0):

@@ -7,7 +7,7 @@ import pytest
 
 import tilelang.language as T
 from tests.cpu.arrays import random, run
-from tilelang.errors import TargetError
+from tilelang.errors import ArgumentError, TargetError
 
 N = 96  # three warps
 
@@ -215,6 +215,31 @@ def test_thread_binding_loops():
     a, z = random((3, 32)), np.zeros((3, 32), np.float32)
     run(kernel, a, z)
     np.testing.assert_array_equal(z, a[:, ::-1])
+
+
+def test_a_thread_binding_without_a_loop_is_the_index():
+    @T.prim_func
+    def kernel(Z: T.Tensor((2, 4, 8), "int32")):
+        with T.Kernel(2, threads=(8, 4)) as bx:
+            x = T.thread_binding(0, 8, thread="threadIdx.x")
+            y = T.thread_binding(4, "threadIdx.y")
+            Z[bx, y, x] = bx * 100 + y * 10 + x
+
+    z = np.zeros((2, 4, 8), np.int32)
+    run(kernel, z)
+    b, y, x = np.indices(z.shape)
+    np.testing.assert_array_equal(z, b * 100 + y * 10 + x)
+
+
+@pytest.mark.parametrize("count,tag", [(16, "threadIdx.x"), (8, "threadIdx.w"), (3, "blockIdx.x")])
+def test_a_thread_binding_of_another_number(count, tag):
+    with pytest.raises(ArgumentError, match="thread_binding"):
+
+        @T.prim_func
+        def kernel(Z: T.Tensor((8,), "int32")):
+            with T.Kernel(2, threads=8):
+                x = T.thread_binding(0, count, thread=tag)
+                Z[x] = x
 
 
 def test_warp_groups_work_apart():

@@ -99,6 +99,18 @@ extern "C" __global__ void bad_kernel(float *A) {
     assert "write of `A[31]` (4 bytes): thread (31, 0, 0) of block (0, 0, 0)" in str(caught.value)
 
 
+@pytest.mark.parametrize("value,races", [("7.0f", False), ("(float)threadIdx.x", True)])
+def test_threads_may_write_one_value_to_one_place(value: str, races: bool) -> None:
+    source = f'extern "C" __global__ void k(float *A) {{ A[blockIdx.x] = {value}; }}\n'
+    call, arrays = KernelCall("k", (2,), (64,), ("A",)), {"A": np.zeros(2, np.float32)}
+    if races:
+        with pytest.raises(EmulatorError, match="data race: write of `A"):
+            emulate(source, [call], arrays)
+    else:
+        emulate(source, [call], arrays)
+        np.testing.assert_array_equal(arrays["A"], [7, 7])
+
+
 def test_text_that_does_not_compile_is_shown() -> None:
     with pytest.raises(ToolchainError, match="no_such_name"):
         build_library(

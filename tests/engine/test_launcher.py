@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,3 +92,19 @@ def test_functions_of_one_library_are_independent(tmp_path: Path) -> None:
     made.pop()  # frees what the library keeps for it
     made[0](on_cuda(aligned(5)), on_cuda(aligned(5)), 1.0)
     assert len(driver.log("cuLaunchKernel")) == 4
+
+
+def test_it_is_begun_once_for_each_cache_and_over_when_the_process_forks(
+    builds: list[Path], own_cache: Path
+) -> None:
+    for _ in range(3):
+        launcher.prepare_in_background(["-O0"])
+    launcher.finish()
+    assert [b.parent for b in builds] == [own_cache / "runtime"]
+    with env.scope(TILELANG_CACHE_DIR=str(own_cache / "other")):
+        launcher.prepare_in_background(["-O0"])
+        child = os.fork() if hasattr(os, "fork") else None
+        if child == 0:  # its lock is free, and the library is there
+            os._exit(0 if launcher.prepare_launcher(["-O0"]).is_file() else 1)
+    assert child is None or os.waitpid(child, 0)[1] == 0
+    assert len(builds) == 2

@@ -149,10 +149,15 @@ def test_libraries_do_not_see_each_other(tmp_path: Path) -> None:
     one = "int32_t value(void) { return 1; }\nint32_t body(void) { return value() - 1; }\n"
     two = "int32_t value(void) { return 2; }\nint32_t body(void) { return value() - 2; }\n"
     entry = "#include <stdint.h>\n{}" + emit_entry(PrimFunc("k", (), Evaluate(Var("x"))), "body")
-    first, second = (build_module(entry.replace("{}", t, 1), "k") for t in (one, two))
+    wrong = two.replace("value() - 2", "value() - 1")  # what `one` would be with the other's value
+    first, second, third = (
+        build_module(entry.replace("{}", t, 1), "k")["k"] for t in (one, two, wrong)
+    )
     for _ in range(2):
-        first["k"]()
-        second["k"]()
+        assert first() is None
+        assert second() is None
+        with pytest.raises(MemoryError):  # what 1 means
+            third()
 
 
 @pytest.fixture(scope="module")

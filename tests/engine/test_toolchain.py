@@ -214,6 +214,21 @@ def test_headers_digest_follows_their_content(tmp_path: Path) -> None:
     assert toolchain.headers_digest(tmp_path) != first
 
 
+def test_headers_digest_follows_what_all_targets_include(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "scalar").mkdir()
+    monkeypatch.setattr(toolchain, "SCALAR_HEADERS", tmp_path / "scalar")
+    seen: list[str] = []
+    for text in ("1", "2", "1"):
+        (tmp_path / "scalar" / "a.h").write_text(text)
+        toolchain.clear()
+        seen.append(toolchain.headers_digest(tmp_path / "c"))
+    toolchain.clear()
+    assert seen[0] == seen[2] != seen[1]
+
+
 def test_import_is_light() -> None:
     modules = ("codegen.host_c", "engine.toolchain", "engine.runtime", "engine.param")
     imports = ", ".join(f"tilelang.{m}" for m in modules)

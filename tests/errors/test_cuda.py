@@ -18,7 +18,7 @@ from tests.codegen.cuda_host import FakeDriver, aligned, on_cuda
 from tests.errors.location import assert_located
 from tilelang import cache
 from tilelang.engine import cuda_build, nvrtc
-from tilelang.engine.lower import lower
+from tilelang.engine.lower import as_prim_func, lower
 from tilelang.env import env
 from tilelang.errors import (
     DTypeError,
@@ -29,7 +29,10 @@ from tilelang.errors import (
     TargetError,
     ToolchainError,
 )
+from tilelang.ir.expr import const_value
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.stmt import Launch
+from tilelang.ir.visitor import walk
 from tilelang.language.annotations import AnnotationError
 from tilelang.layout import Fragment, Layout
 from tilelang.transform.check_tile_program import ProgramError
@@ -237,7 +240,9 @@ class TestThreadsAndBlocks:
 
     def test_as_many_as_there_may_be(self) -> None:
         for grid in ((2**31 - 1,), (1, 65535), (1, 1, 65535)):
-            lower(with_body(move, *grid)(), "cuda -arch=sm_80")
+            made = lower(with_body(move, *grid)(), "cuda -arch=sm_80")
+            (launch,) = (n for n in walk(as_prim_func(made.host_mod)) if isinstance(n, Launch))
+            assert tuple(const_value(e) for e in launch.grid_extents) == grid
 
 
 class TestSharedMemory:

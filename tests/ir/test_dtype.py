@@ -25,9 +25,11 @@ FLOATS = [
     "float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn", "float4_e2m1_unpacked",
 ]  # fmt: skip
 NAMES = ["bool", *INTEGERS, *FLOATS]
-# Kinds that only this package has: what stores them elsewhere.
-STORED = {"tfloat32": "float32", "float4_e2m1_unpacked": "uint8"}
-TORCH_STORED = {**STORED, "int4": "int8", "uint4": "uint8", "float8_e4m3": "float8_e4m3fn"}
+# Kinds that only this package has, or that mean another one: what stores them elsewhere.
+STORED = {
+    "tfloat32": "float32", "float8_e4m3": "float8_e4m3fn", "float4_e2m1_unpacked": "uint8",
+}  # fmt: skip
+TORCH_STORED = {**STORED, "int4": "int8", "uint4": "uint8"}
 NOT_IN_TORCH = {"float8_e3m4", "float8_e4m3b11fnuz", "float6_e2m3fn", "float6_e3m2fn"}
 
 

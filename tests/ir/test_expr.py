@@ -31,6 +31,7 @@ from tilelang.ir.expr import (
     as_expr,
     const_value,
 )
+from tilelang.ir.number import promote
 from tilelang.ir.visitor import substitute
 
 x, y = Var("x"), Var("y")
@@ -65,8 +66,8 @@ def test_other_objects_are_no_expressions() -> None:
      ("float32x4", "float32", "float32x4")],
 )  # fmt: skip
 def test_promotion_is_symmetric(a: str, b: str, kind: str) -> None:
-    assert ir.promote(dtype(a), dtype(b)) == kind
-    assert ir.promote(dtype(b), dtype(a)) == kind
+    assert promote(dtype(a), dtype(b)) == kind
+    assert promote(dtype(b), dtype(a)) == kind
     made = ir.add(Var("a", a), Var("b", b))
     assert made.dtype == kind and isinstance(made, ir.Add)
 

@@ -57,6 +57,13 @@ def test_walk_goes_down_in_program_order() -> None:
     ]  # fmt: skip
 
 
+def test_walk_passes_buffers_by() -> None:
+    body = Evaluate(x)
+    node = Attr("safe_value", A, body)
+    assert list(walk(node)) == [node, body, x]
+    assert list(walk(Attr("safe_value", (A, (B, y)), body)))[1:] == [y, body, x]
+
+
 def test_walk_needs_no_stack() -> None:
     total: Expr = x
     for _ in range(20000):

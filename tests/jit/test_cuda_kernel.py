@@ -177,6 +177,24 @@ def test_failure_of_nvrtc_is_at_the_users_line() -> None:
         assert 'identifier "nothing" is undefined' in str(caught.value)
 
 
+def test_imported_source_with_short_names_of_types() -> None:
+    text = """template <typename T> __device__ void halve(T *x) {
+        uint *words = reinterpret_cast<uint *>(x);
+        words[0] >>= 1;
+    }"""
+
+    @T.prim_func
+    def halves(A: T.Tensor((32,), "uint32")):
+        with T.Kernel(1, threads=32):
+            tx, word = T.get_thread_binding(), T.alloc_local((1,), "uint32")
+            T.import_source(text)
+            word[0] = A[tx]
+            T.call_extern("halve", T.address_of(word[0]), dtype="handle")
+            A[tx] = word[0]
+
+    assert "halve(&word[0])" in tilelang.compile(halves, target=SM_80).get_kernel_source()
+
+
 def test_flags_reach_nvrtc() -> None:
     fast = made(pass_configs={"tl.enable_fast_math": True}, compile_flags=["-DSOMETHING=1"])
     assert {"--use_fast_math", "-DSOMETHING=1"} <= set(fast.adapter.rt_mod.compiled.options)
@@ -201,3 +219,20 @@ def test_par_compile() -> None:
 def test_architecture_that_is_not_supported() -> None:
     with pytest.raises(TargetError, match="sm_60"):
         tilelang.compile(axpy(), target="cuda -arch=sm_60")
+
+
+@pytest.mark.parametrize("backend", ["tvm_ffi", "nvrtc"])
+def test_lines_for_profilers(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kernel = made(backend, pass_configs={"tl.emit_line_directives": True})
+    text = Path(__file__).read_text("utf-8").splitlines()
+    users = next(n for n, line in enumerate(text, 1) if "Y[b * block + i] = a *" in line)
+    assert f'#line {users} "{__file__}"' in kernel.get_kernel_source()
+    if backend == "tvm_ffi":  # whose module keeps what NVRTC was told
+        assert "-lineinfo" in kernel.adapter.rt_mod.compiled.options
+    kernel.show_ptx()
+    listing = capsys.readouterr().out
+    files = [line.split() for line in listing.splitlines() if line.lstrip().startswith(".file")]
+    number = next(words[1] for words in files if words[2].strip('",') == __file__)
+    assert f".loc\t{number} {users} " in listing
+    plain = made(backend)
+    assert "#line" not in plain.get_kernel_source()

@@ -87,6 +87,16 @@ def test_the_operand_layout_is_free_of_conflicts(columns):
     assert layout.bank_conflicts((rows, places), 16, 8) == 1
 
 
+@pytest.mark.parametrize("columns", [4, 8, 12, 16, 64])
+def test_64_bit_operands_are_read_without_conflicts(columns):
+    layout = bank_swizzle((64, columns), 64)
+    assert layout is not None
+    lane = np.arange(32)
+    assert layout.bank_conflicts((lane // 4, lane % 4), 64) == 1  # rows of one k after the other
+    if columns >= 8:
+        assert layout.bank_conflicts((lane % 4, lane // 4), 64) == 1  # a row per k
+
+
 def test_vector_width():
     assert row_major(8, 64).vector_width() == 16
     assert row_major(8, 64).vector_width(4) == 4

@@ -48,7 +48,7 @@ def test_the_limit_that_a_driver_reports_is_in_the_table() -> None:
 
 
 def test_a_device_decides_the_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_has_driver_library", lambda: True)
+    monkeypatch.setattr(cuda, "has_driver_library", lambda: True)
     monkeypatch.setattr("tilelang.engine.cuda_driver.is_available", lambda: True)
 
     class Hopper:
@@ -61,7 +61,7 @@ def test_a_device_decides_the_architecture(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_a_driver_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_has_driver_library", lambda: False)
+    monkeypatch.setattr(cuda, "has_driver_library", lambda: False)
     assert cuda.device_options() is None
     assert determine_target("auto").kind == "c"
     assert determine_target("cuda").option("arch") is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tilelang.tools
-from tilelang.errors import ArgumentTypeError, LayoutError, ToolchainError
+from tilelang.errors import ArgumentError, ArgumentTypeError, LayoutError, ToolchainError
 from tilelang.layout import (
     Layout,
     make_full_bank_swizzled_layout,
@@ -28,8 +28,9 @@ def colors(figure) -> np.ndarray:
 
 
 @pytest.fixture
-def drawing():
+def drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_fragment_says_thread_and_register(drawing):
@@ -62,6 +63,48 @@ def test_files(drawing, tmp_path: Path, suffix: str):
     tilelang.tools.plot_layout(make_gemm_fragment_8x8(), path)
     start = path.read_bytes()[:200]
     assert start.startswith(b"\x89PNG") if suffix == "png" else b"<?xml" in start
+
+
+def test_directories_names_and_formats(drawing, capsys):
+    layout = make_gemm_fragment_8x8()
+    plot_layout(layout)
+    assert [p.name for p in Path("tmp").iterdir()] == ["layout.png"]
+    plot_layout(layout, "deep/er", "c", "RdPu", verbose=True, formats=["svg", "pdf"])
+    assert sorted(p.name for p in Path("deep/er").iterdir()) == ["c.pdf", "c.svg"]
+    assert str(Path("deep/er/c.svg")) in capsys.readouterr().out
+    plot_layout(layout, "all", formats="all")
+    assert sorted(p.suffix for p in Path("all").iterdir()) == [".pdf", ".png", ".svg"]
+    plot_layout(layout, None, "nothing")
+    assert not list(Path().rglob("nothing*"))
+
+
+def test_a_colormap_changes_the_colours(drawing):
+    plain, pink = (plot_layout(make_gemm_fragment_8x8(), None, colormap=c) for c in (None, "RdPu"))
+    assert (colors(plain) != colors(pink)).any()
+
+
+def test_seen_from_the_output(drawing):
+    figure = plot_layout(make_gemm_fragment_8x8(), None, view="output")
+    assert colors(figure).shape[:2] == (32, 2)  # a row per thread, a column per register
+    assert texts(figure) == [f"{t // 4},{t % 4 * 2 + r}" for t in range(32) for r in range(2)]
+    padded = Layout([2, 3], lambda i, j: i * 4 + j)
+    shown = plot_layout(padded, None, view="output", grid_shape=(1, 7))
+    assert texts(shown) == ["0,0", "0,1", "0,2", "", "1,0", "1,1", "1,2"]
+    held_twice = make_gemm_fragment_8x8().replicate(2)
+    assert colors(plot_layout(held_twice, None, view="output")).shape[:2] == (64, 2)
+
+
+def test_grids(drawing):
+    line = Layout([12], lambda i: i)
+    assert colors(plot_layout(line, None, grid_shape=(3, 4))).shape[:2] == (3, 4)
+    with pytest.raises(ArgumentError, match="no room for 12 cells"):
+        plot_layout(line, None, grid_shape=(3, 5))
+
+
+@pytest.mark.parametrize("wrong", [{"view": "side"}, {"formats": "bmp"}, {"colormap": "no such"}])
+def test_choices_that_there_are_not(drawing, wrong):
+    with pytest.raises(ArgumentError):
+        plot_layout(make_gemm_fragment_8x8(), None, **wrong)
 
 
 def test_large_tiles_have_no_text(drawing):

@@ -110,3 +110,19 @@ def test_slots_that_differ_by_a_constant_never_meet() -> None:
         same = (ahead + distance) % 4 == 0
         expected = Overlap.CERTAIN if same else Overlap.NONE
         assert storage.overlap(first, second, {id(loop): distance}, False) is expected
+
+
+def test_slots_under_a_condition_on_a_loop_of_unknown_length() -> None:
+    """The condition only makes accesses rarer: other slots stay apart, equal ones may meet."""
+    steps = Var("steps")
+    loop = For(K, as_expr(0), steps, LoopKind.SERIAL, Evaluate(as_expr(0)))
+    buffer = Buffer("S", (2, 64), "float16", "shared.dyn")
+    place = Place((loop,), ((steps - 1 > K, True),))
+    copy = Access(buffer, ((K + 1) % 2, TX), "write", place)
+    turned = Access(buffer, ((K + 1) % 2, THREADS - 1 - TX), "write", place)
+    for distance in range(5):
+        storage = Storage(ThreadGrid((TX, TY, TZ), (THREADS, 1, 1)), common={steps})
+        apart = {id(loop): distance}
+        assert storage.overlap(copy, copy, apart, False) is Overlap.NONE
+        expected = Overlap.NONE if distance % 2 else Overlap.POSSIBLE
+        assert storage.overlap(copy, turned, apart, False) is expected

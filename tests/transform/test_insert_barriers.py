@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from tests.transform.thread_traces import races
-from tilelang.errors import Error
+from tilelang.errors import Error, Span
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import HANDLE, Call, Expr, Var, as_expr, cast
 from tilelang.ir.func import Parameter, PrimFunc
@@ -32,6 +33,7 @@ from tilelang.target.target import Target
 from tilelang.transform.check_barriers import RaceError, check_barriers
 from tilelang.transform.config import PassConfigKey
 from tilelang.transform.context import PassContext
+from tilelang.transform.hazards_flow import Flow
 from tilelang.transform.insert_barriers import BarrierNote, insert_barriers
 
 TX = Var("tx")
@@ -229,9 +231,19 @@ def test_every_barrier_has_its_reason() -> None:
     assert "read after write of `S`" in str(reason)
 
 
-def test_switched_off() -> None:
-    func = kernel(Allocate(S), put(S, TX), get(S, 63 - TX))
-    assert insert_barriers(func, context(disabled=True)) is func
+def test_switched_off_for_what_the_user_allocated() -> None:
+    users = Buffer("S", (64,), "float32", "shared", span=Span("kernel.py", 3))
+    func = kernel(Allocate(users), put(users, TX), get(users, 63 - TX))
+    assert not barriers(insert_barriers(func, context(disabled=True)))
+
+
+def test_switched_off_scratch_memory_of_operations_is_still_ordered() -> None:
+    scratch = shared("parts", 64)
+    users = Buffer("S", (64,), "float32", "shared", span=Span("kernel.py", 3))
+    work = (put(users, TX), put(scratch, TX), get(scratch, 63 - TX), get(users, 63 - TX))
+    func = kernel(Allocate(users), Allocate(scratch), *work)
+    made = insert_barriers(func, context(disabled=True))
+    assert order(made) == ["put S", "put parts", "SYNC", "get", "get"]
 
 
 # -- pipelines -------------------------------------------------------------------------------------
@@ -276,6 +288,27 @@ def test_a_pipeline_needs_one_barrier_per_iteration(stages: int, issue_first: bo
     assert words[start + 1 : start + 3] == ["tl_cp_async_wait_group", "SYNC"]
     assert races(func)
     assert not races(made)
+
+
+@pytest.mark.parametrize("extent", [1, 2, 3, 6])
+def test_no_iteration_is_looked_at_that_does_not_run(
+    extent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies in flight are told apart by how many groups came after them: without an end to the
+    loop that would go on for a while."""
+    visits: list[Stmt] = []
+    visit = Flow._visit
+
+    def counted(self: Flow, stmt: Stmt, state: Any) -> Any:
+        visits.append(stmt)
+        return visit(self, stmt, state)
+
+    monkeypatch.setattr(Flow, "_visit", counted)
+    slots, source = shared("W", 8, 64, 4), Buffer("A", (8, 64, 4), "float32")
+    copy = do("tl_cp_async_cg_16", at(slots, K, TX, 0), at(source, K, TX, 0))
+    func = kernel(Allocate(slots), loop(K, extent, copy, do("tl_cp_async_commit_group")))
+    check_barriers(func, context())
+    assert 1 <= sum(s is copy for s in visits) <= extent
 
 
 def test_a_pipeline_of_unknown_length() -> None:

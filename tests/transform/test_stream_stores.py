@@ -70,6 +70,27 @@ def test_strided_stores_are_not_streamed():
     assert "tl_stream_store" not in tilelang.compile(transposed, target="c").get_kernel_source()
 
 
+def test_tensors_with_gaps_between_elements_are_not_streamed():
+    rows, columns = STREAMED_BYTES // (4096 * 4) + 1, 4096
+
+    @T.prim_func
+    def spread(
+        X: T.Tensor((rows, columns), "float32"),
+        Y: T.StridedTensor((rows, columns), (2 * columns, 2), "float32"),
+    ):
+        with T.Kernel(rows) as bx:
+            for j in T.Parallel(columns):
+                Y[bx, j] = X[bx, j] * 2
+
+    kernel = tilelang.compile(spread, target="c")
+    assert "tl_stream_store" not in kernel.get_kernel_source()
+    x = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    storage = np.zeros((rows, 2 * columns), np.float32)
+    kernel(x, storage[:, ::2])
+    np.testing.assert_array_equal(storage[:, ::2], x * 2)
+    assert not storage[:, 1::2].any()
+
+
 @pytest.mark.parametrize("moving", [False, True])
 def test_the_row_may_be_a_name_bound_in_the_loop(moving):
     rows, columns = STREAMED_BYTES // (4096 * 4) + 1, 4096

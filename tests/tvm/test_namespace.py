@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -72,3 +73,31 @@ def test_importing_it_loads_neither_the_engine_nor_pytorch() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_tvm_is_found_under_its_own_name_where_it_is_not_installed() -> None:
+    code = """
+import tilelang, tilelang.tvm
+import tvm
+from tvm import DataType, tir
+import tvm.tir as again
+assert tvm is tilelang.tvm and again is tir is tilelang.tvm.tir
+assert tvm.__spec__.name == "tilelang.tvm"
+assert DataType("float16").bits == 16 and tir.reinterpret is tilelang.language.reinterpret
+try:
+    import tvm.relay
+except ModuleNotFoundError:
+    print("as it should be")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "as it should be\n", done.stderr
+
+
+def test_an_installed_tvm_goes_first(tmp_path: Path) -> None:
+    (tmp_path / "tvm.py").write_text("mine = True\n")
+    code = "import tilelang, tvm; print(tvm.mine)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr

@@ -145,7 +145,8 @@ _WIDENED = (
     ("float16", "float32"), ("bfloat16", "float32"), ("float32", "float64"), ("float16", "float64"),
     ("bfloat16", "float64"), ("float8_e4m3fn", "float16"), ("float8_e5m2", "float16"),
     ("float8_e4m3fn", "float32"), ("float8_e5m2", "float32"), ("float8_e4m3fn", "bfloat16"),
-    ("float8_e5m2", "bfloat16"),
+    ("float8_e5m2", "bfloat16"), ("float8_e4m3", "float16"), ("float8_e4m3", "float32"),
+    ("float8_e4m3", "bfloat16"),
 )  # fmt: skip
 
 

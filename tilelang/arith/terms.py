@@ -9,7 +9,6 @@ type are the same object. Knows no facts: an atom means the same in every scope.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.arith.linear import Linear, Monomial
@@ -28,6 +27,7 @@ from tilelang.ir.expr import (
     Var,
 )
 from tilelang.ir.ops import Effect, effect_of
+from tilelang.ir.record import record
 
 
 class Unrepresentable(Exception):
@@ -37,7 +37,7 @@ class Unrepresentable(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Atom:
     """One atom.
 

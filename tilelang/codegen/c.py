@@ -65,6 +65,22 @@ def scalar_type(kind: dtype) -> str:
     return "void *"
 
 
+def define_parameters(printer: CKernelPrinter, func: PrimFunc) -> list[str]:
+    """Declarations of what the host function of `func` takes: its parameters, then the symbols.
+
+    From here on the printer knows their names, and that symbols are not negative.
+    """
+    found: list[str] = []
+    for param in func.params:
+        var = param.data if isinstance(param, Buffer) else param
+        kind = "void *" if isinstance(param, Buffer) else scalar_type(param.dtype)
+        found.append(printer.declaration(kind, printer.names.define(var)))
+    for symbol in dynamic_symbols(func):
+        found.append(printer.declaration(scalar_type(symbol.dtype), printer.names.define(symbol)))
+        printer.signs.add(symbol)  # an extent or a stride
+    return found
+
+
 class CPrinter(CKernelPrinter):
     """Prints one function; `unit` gives the whole text."""
 
@@ -92,14 +108,7 @@ class CPrinter(CKernelPrinter):
     # -- the host function ------------------------------------------------------------------------
 
     def _print_host_function(self) -> None:
-        params: list[str] = []
-        for param in self.func.params:
-            var = param.data if isinstance(param, Buffer) else param
-            kind = "void *" if isinstance(param, Buffer) else scalar_type(param.dtype)
-            params.append(self.declaration(kind, self.names.define(var)))
-        for symbol in dynamic_symbols(self.func):
-            params.append(self.declaration(scalar_type(symbol.dtype), self.names.define(symbol)))
-            self.signs.add(symbol)  # an extent or a stride
+        params = define_parameters(self, self.func)
         self.wrapped(f"int32_t {self.func.name}{CALLEE_SUFFIX}(", params or ["void"], ") {")
         self.depth = 1
         start = len(self.lines)

@@ -174,7 +174,7 @@ class CArithmetic(CFamilyPrinter):
     def call_cast_no_saturation(self, value: Call) -> Text:
         """As a cast, but what is too large becomes NaN."""
         x, kind = value.args[0], value.dtype
-        if not kind.startswith(("float8_e4m3", "float8_e5m2fnuz")) or kind == "float8_e4m3":
+        if not kind.startswith(("float8_e4m3", "float8_e5m2fnuz")):
             raise self.error(f"cast: sat=False to {kind} is not available", value.span)
         self.include("integer.h")
         largest = float(kind.max_value())

@@ -13,7 +13,6 @@ parameters does GCC believe `restrict`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilelang.codegen.c_expr import ANY, UNARY, Text, quote
 from tilelang.codegen.c_launch import KernelFacts
@@ -25,12 +24,13 @@ from tilelang.ir.buffer import FRAGMENT, GLOBAL, LOCAL, SHARED_SCOPES, VAR, Buff
 from tilelang.ir.expr import Call, Expr, const_value
 from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
+from tilelang.ir.record import record
 from tilelang.ir.visitor import used_vars, walk
 
 _ON_CHIP = (*SHARED_SCOPES, LOCAL, FRAGMENT, VAR)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """One argument of a launch: a pointer, a scalar, a grid extent or the fault of the call."""
 

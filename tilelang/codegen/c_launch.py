@@ -12,6 +12,7 @@ from tilelang.ir.buffer import GLOBAL, Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import BufferLoad, Call, Let, Var
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Allocate, Assert, Bind, BufferStore, For, Launch, annotation
 from tilelang.ir.visitor import walk
 
@@ -19,7 +20,7 @@ CHECKS = ("tl_check_index", "tl_check_written")
 _WRITING = ("address_of", "access_ptr")  # whoever has the address may write
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Pointer:
     """Memory from outside: `kind` is the element type most natural for it; `None`: several."""
 
@@ -29,7 +30,7 @@ class Pointer:
     is_read_only: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ArenaBuffer:
     """A buffer in the block's scratch memory."""
 
@@ -58,6 +59,7 @@ class _Uses:
     variables: dict[Var, None] = field(default_factory=dict)
     element_types: dict[Var, dict[dtype, None]] = field(default_factory=dict)
     written: set[Var] = field(default_factory=set)
+    hints: set[int] = field(default_factory=set)  # ids of addresses that are only prefetched
 
 
 def kernel_facts(func: PrimFunc, launch: Launch) -> KernelFacts:
@@ -96,9 +98,11 @@ def _look_at(node: object, uses: _Uses, facts: KernelFacts) -> None:
         facts.can_fault = True
     if isinstance(node, Call) and node.op.startswith("rng_") and not _has_state(node):
         facts.uses_rng = True
+    if isinstance(node, Call) and node.op == "tl_stream_prefetch":
+        uses.hints.add(id(node.args[0]))
     if isinstance(node, Call) and (node.op in _WRITING or node.op.startswith("atomic_")):
         place = node.args[0]
-        if isinstance(place, BufferLoad):
+        if isinstance(place, BufferLoad) and id(node) not in uses.hints:
             uses.written.add(place.buffer.data)
     if isinstance(node, BufferStore):
         uses.written.add(node.buffer.data)

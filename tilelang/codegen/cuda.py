@@ -24,7 +24,7 @@ from tilelang.codegen.c_launch import KernelFacts, Pointer
 from tilelang.codegen.cuda_ops import CudaOperations
 from tilelang.codegen.host_symbols import dynamic_symbols
 from tilelang.codegen.kernel_launch import KernelLaunch, kernel_launches, source_kernel
-from tilelang.errors import Span, TargetError
+from tilelang.errors import TargetError
 from tilelang.ir import stmt as S
 from tilelang.ir.annotation import (
     ARENA_OFFSET,
@@ -181,11 +181,11 @@ class CudaPrinter(CudaOperations):
 
     # -- statements -------------------------------------------------------------------------------
 
-    def source_comment(self, span: Span | None) -> None:
-        before = len(self.lines)
-        CudaOperations.source_comment(self, span)
-        if self.has_line_directives and span is not None and len(self.lines) > before:
-            self.lines[-1] += f"\n#line {span.line} {quote(span.file)}"
+    def line(self, text: str = "") -> None:
+        if self.has_line_directives and self.last_line and text and not text.startswith("//"):
+            file, number = self.last_line  # of the user; said anew for each line, or it would count
+            self.lines.append(f"#line {number} {quote(file)}")
+        CudaOperations.line(self, text)
 
     def stmt_Allocate(self, node: S.Allocate) -> None:
         buffer = node.buffer

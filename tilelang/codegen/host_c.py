@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tilelang.codegen.host_print import expected_text, print_integer, quote, scalar_c_type
@@ -36,12 +35,13 @@ from tilelang.ir.buffer import Buffer, Extent
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, Var, as_expr, const_value
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 
 ExprPrinter: TypeAlias = Callable[[Expr, Mapping[Var, str]], str]
 ScalarType: TypeAlias = Callable[[dtype], str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Residence:
     """Where the tensors of a call have to be.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tilelang.codegen.c import scalar_type
+from tilelang.codegen.c import define_parameters, scalar_type
 from tilelang.codegen.c_expr import MUL, quote
 from tilelang.codegen.c_kernel import CKernelPrinter
 from tilelang.codegen.host_c import CUDA, emit_entry
@@ -193,14 +193,7 @@ class CudaHostPrinter(CKernelPrinter):
         )
 
     def _print_function(self) -> None:
-        params = ["int32_t device", "void *stream"]
-        for param in self.func.params:
-            var = param.data if isinstance(param, Buffer) else param
-            kind = "void *" if isinstance(param, Buffer) else scalar_type(param.dtype)
-            params.append(self.declaration(kind, self.names.define(var)))
-        for symbol in dynamic_symbols(self.func):
-            params.append(self.declaration(scalar_type(symbol.dtype), self.names.define(symbol)))
-            self.signs.add(symbol)  # an extent or a stride
+        params = ["int32_t device", "void *stream", *define_parameters(self, self.func)]
         self.wrapped(f"static int32_t {self.func.name}{RUN_SUFFIX}(", params, ") {")
         self.depth = 1
         start = len(self.lines)

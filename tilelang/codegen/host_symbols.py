@@ -9,7 +9,6 @@ other conventions may read the same plan. It makes no text and looks at no argum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from tilelang.errors import ArgumentError, Note
@@ -17,13 +16,14 @@ from tilelang.ir.buffer import Buffer, Extent, extent_of
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Add, Cast, IntImm, Mul, Sub, Var, add, as_expr, mul, sub
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 from tilelang.ir.visitor import used_buffers, used_vars
 
 Linear: TypeAlias = tuple[Extent, Extent]  # (a, b) of a*n + b
 
 
 # Expressions overload `==`, so these compare by identity, and membership of a Var is asked of sets.
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Site:
     """One declared extent or stride of a buffer parameter."""
 
@@ -33,7 +33,7 @@ class Site:
     value: Extent
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Binding:
     """`var` is what makes `factor * var + offset` equal to the argument's value at `site`."""
 
@@ -44,7 +44,7 @@ class Binding:
     alternatives: tuple[Site, ...] = ()  # the same stride elsewhere: extent 1 tells nothing of it
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class SymbolPlan:
     """How the symbols of a function are found at a call."""
 
@@ -57,7 +57,7 @@ class SymbolPlan:
         return next((b for b in self.bindings if b.var is var), None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Storage:
     """How elements of a dtype lie in a tensor that a caller passes.
 

@@ -7,8 +7,6 @@ of the host stub both read it, so names and parameter order agree. It prints not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.codegen.c import scalar_type
 from tilelang.codegen.c_launch import KernelFacts, kernel_facts
 from tilelang.errors import Span, TargetError
@@ -16,6 +14,7 @@ from tilelang.ir.annotation import ARENA_BYTES
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Call, Expr, StringImm, Var, as_expr, const_value
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Launch, annotation
 from tilelang.ir.visitor import walk
 
@@ -23,7 +22,7 @@ SOURCE_KERNEL = "cuda_source_kernel"  # Call(text, entry): a launch whose body i
 POINTER = "void *"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelArgument:
     """One parameter of a kernel.
 
@@ -40,7 +39,7 @@ class KernelArgument:
     c_type: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class KernelLaunch:
     """One kernel and how it is launched.
 

@@ -6,17 +6,17 @@ makes of it. Builders are named by the target's row; this file names none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tilelang.engine.runtime import Module
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Stmt
 from tilelang.target.target import Target, load
 
 
-@dataclass(frozen=True)
+@record
 class BuildRequest:
     """One library to be built.
 
@@ -35,7 +35,7 @@ class BuildRequest:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class PlainLibrary:
     """A library that C programs call, as text.
 
@@ -67,6 +67,7 @@ class Builder(Protocol):
 
     place: str  # where tensors of a call have to be, as messages name it
     fast_math: tuple[str, ...]  # what tells the device compiler that speed matters more
+    line_info: tuple[str, ...]  # what makes it keep the lines that `#line` names
     hosted_only: bool  # its kernels are called by compiled host code alone
     located: tuple[type[Stmt], ...]  # statements whose lines are in the binary, for messages
 
@@ -74,8 +75,9 @@ class Builder(Protocol):
         """What besides text and flags decides the binary; `hosted`: with compiled host code."""
         ...
 
-    def prepare(self) -> None:
-        """Begin, in the background, what a build needs whatever the program is."""
+    def prepare(self, target: Target) -> None:
+        """Begin, in the background, what a kernel needs whatever the program is. Called as soon as
+        one is asked for, and again before it is built; nothing depends on the outcome."""
         ...
 
     def build(self, request: BuildRequest) -> Module:

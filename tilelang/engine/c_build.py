@@ -52,7 +52,10 @@ class CBuilder:
     """C text to a library of this machine."""
 
     place = "cpu"
-    fast_math = ("-ffast-math",)
+    # Infinities stay, as they do in CUDA's fast math (masks are made of them), and sums keep their
+    # order: the functions of tl_math.h round by adding and subtracting a large number.
+    fast_math = ("-freciprocal-math", "-fno-signed-zeros")
+    line_info: tuple[str, ...] = ()  # this target's text has no `#line`
     hosted_only = False
     located: tuple[type[Stmt], ...] = (Assert,)
 
@@ -61,8 +64,9 @@ class CBuilder:
         del target, hosted
         return CToolchain().identity()
 
-    def prepare(self) -> None:
+    def prepare(self, target: Target) -> None:
         """The thread pool, where this machine does not have it yet."""
+        del target
         prepare_thread_pool()
 
     def build(self, request: BuildRequest) -> Module:

@@ -21,6 +21,7 @@ from typing import Any
 
 from tilelang.codegen.host_cuda import embed, library_text, plain_interface
 from tilelang.codegen.host_table import launch_table
+from tilelang.engine import nvrtc_start
 from tilelang.engine.builder import Builder, BuildRequest, PlainLibrary
 from tilelang.engine.launcher import (
     make_function,
@@ -42,7 +43,7 @@ from tilelang.target.target import Target, load
 CUBIN_FILE = "kernel.cubin"  # beside the library
 TABLE_FILE = "kernel.launch"  # likewise, where the library is the one of all kernels
 # The host code runs once per call and has no loops: it shall compile fast.
-_HOST_FLAGS = ("-O1",)
+_HOST_FLAGS = ("-Og",)
 PLACES = {
     "device": "tilelang.engine.cuda_build:DeviceBuilder",
     "emulator": "tilelang.engine.emulator:EmulatorBuilder",
@@ -187,6 +188,7 @@ class DeviceBuilder:
 
     place = "cuda"
     fast_math = ("--use_fast_math",)
+    line_info = ("-lineinfo",)
     hosted_only = False
     located: tuple[type[Stmt], ...] = (Assert, Launch)
 
@@ -195,9 +197,10 @@ class DeviceBuilder:
         nvrtc = NvrtcToolchain(compile_arch(target)).identity()
         return f"{nvrtc} || {CToolchain(tuned=False).identity()}" if hosted else nvrtc
 
-    def prepare(self) -> None:
-        """The library that starts kernels, where this machine does not have it yet."""
+    def prepare(self, target: Target) -> None:
+        """The library that starts kernels, where this machine does not have it yet; NVRTC."""
         prepare_in_background(_HOST_FLAGS)
+        nvrtc_start.begin(compile_arch(target))
 
     def build(self, request: BuildRequest) -> CudaModule:
         """Compile kernels and host code at the same time.

@@ -39,7 +39,7 @@ from tilelang.target.target import Target
 __all__ = ["EmulatedModule", "EmulatorBuilder", "KernelCall", "emulate"]
 
 _CALLEE_SUFFIX = "_on_emulator"
-_HOST_FLAGS = ("-O1",)
+_HOST_FLAGS = ("-Og",)
 _FILE_COMMENT = re.compile(r"^// emulated source file: (.+)$", re.M)
 _LAUNCH = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p
@@ -74,6 +74,7 @@ class EmulatorBuilder:
 
     place = "cpu"
     fast_math: tuple[str, ...] = ()
+    line_info: tuple[str, ...] = ()
     hosted_only = True
     located: tuple[type[Stmt], ...] = (Assert, Launch)
 
@@ -83,8 +84,9 @@ class EmulatorBuilder:
         own = emulator_identity()
         return f"{own} || {CToolchain().identity()}" if hosted else own
 
-    def prepare(self) -> None:
+    def prepare(self, target: Target) -> None:
         """Nothing: what every program needs is built with the first."""
+        del target
 
     def build(self, request: BuildRequest) -> EmulatedModule:
         """Compile kernels and host code; the user's flags are for NVRTC and change nothing here.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilelang.engine.nvrtc import CUDA_HEADERS, compiler_error
-from tilelang.engine.toolchain import find_compiler_command, headers_digest
+from tilelang.engine.toolchain import find_compiler_command, headers_digest, named_compiler
 from tilelang.env import env
 from tilelang.errors import Error, ToolchainError
 
@@ -69,15 +69,9 @@ def find_cxx_command(_cxx: str = "", _cc: str = "", _path: str = "") -> tuple[st
     Raises:
         ToolchainError: when there is none, saying what to install.
     """
-    chosen = shlex.split(os.environ.get("CXX", ""))
-    if chosen:
-        path = shutil.which(chosen[0])
-        if path is None:
-            raise ToolchainError(
-                f"the C++ compiler named by $CXX, `{chosen[0]}`, was not found",
-                hint="unset CXX or correct it",
-            )
-        return (path, *chosen[1:])
+    chosen = named_compiler("CXX", "C++")
+    if chosen is not None:
+        return chosen
     c_command = find_compiler_command()
     folder, name = os.path.split(c_command[0])
     beside = re.sub(r"^(cc|gcc|clang)", lambda m: _CXX_NAMES[m[1]], name)

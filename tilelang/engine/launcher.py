@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from tilelang.errors import ToolchainError
 
 _SOURCE = C_HEADERS / "launcher.c"
 _building = threading.Lock()
+_begun: set[tuple[str, ...]] = set()  # what was built in the background, or found
+_threads: list[threading.Thread] = []  # that did so
 
 
 def prepare_launcher(flags: Sequence[str] = ()) -> Path:
@@ -37,13 +40,28 @@ def prepare_launcher(flags: Sequence[str] = ()) -> Path:
 
 def prepare_in_background(flags: Sequence[str] = ()) -> None:
     """Build the library, where it has to be, beside what the caller does next; who asks for it then
-    waits, and sees what went wrong."""
+    waits, and sees what went wrong. Begun once per cache directory."""
+    wanted = (str(env.cache_dir), *flags)
+    if wanted in _begun:
+        return
+    _begun.add(wanted)
 
     def build_quietly() -> None:
         with contextlib.suppress(ToolchainError, OSError):
             prepare_launcher(flags)
 
-    threading.Thread(target=build_quietly, name="tilelang-launcher", daemon=True).start()
+    thread = threading.Thread(target=build_quietly, name="tilelang-launcher", daemon=True)
+    _threads.append(thread)
+    with contextlib.suppress(RuntimeError):  # no more threads: it is built when it is needed
+        thread.start()
+
+
+def finish() -> None:
+    """Wait until what was begun in the background is over."""
+    while _threads:
+        thread = _threads.pop()
+        if thread.ident is not None:
+            thread.join()
 
 
 def open_launcher(flags: Sequence[str] = ()) -> Path:
@@ -99,3 +117,7 @@ def table_name(table: bytes) -> str:
     texts = int.from_bytes(table[8:16], "little")
     start = texts + int.from_bytes(table[16:24], "little")
     return table[start : table.index(b"\0", start)].decode()
+
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit the lock of a thread it has not
+    os.register_at_fork(before=finish)

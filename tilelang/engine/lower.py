@@ -57,12 +57,13 @@ def compile_flags(
             )
         return [str(f) for f in flags or ()]
 
-    is_fast = option(configs, PassConfigKey.TL_ENABLE_FAST_MATH)
-    fast = builder_of(target).fast_math if is_fast else ()
+    builder = builder_of(target)
+    fast = builder.fast_math if option(configs, PassConfigKey.TL_ENABLE_FAST_MATH) else ()
+    has_lines = option(configs, PassConfigKey.TL_EMIT_LINE_DIRECTIVES)
+    lines = builder.line_info if has_lines else ()
     configured = words(option(configs, PassConfigKey.TL_DEVICE_COMPILE_FLAGS))
-    return tuple(
-        dict.fromkeys([*fast, *words(given), *func.attribute(COMPILE_FLAGS, ()), *configured])
-    )
+    own = func.attribute(COMPILE_FLAGS, ())
+    return tuple(dict.fromkeys([*fast, *lines, *words(given), *own, *configured]))
 
 
 def as_prim_func(func_or_mod: Any) -> PrimFunc:
@@ -118,8 +119,11 @@ def lower(
         explains=notes is not None,
     )
     if enable_device_compile:
-        builder_of(chosen).prepare()
-    lowered = run(func.with_attribute(TARGET, chosen), context)
+        builder_of(chosen).prepare(chosen)
+    func = func.with_attribute(TARGET, chosen)
+    if configs:
+        func = func.with_attribute(PASS_CONFIGS, tuple((k.value, v) for k, v in configs.items()))
+    lowered = run(func, context)
     started = time.perf_counter()
     assert chosen.row.printer is not None, f"target {chosen.kind} has no printer"
     source = postprocess(chosen.kind, load(chosen.row.printer)(lowered, chosen), chosen)

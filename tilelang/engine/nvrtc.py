@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tilelang.engine.toolchain import headers_digest
 from tilelang.env import env
 from tilelang.errors import Error, Span, TargetError, ToolchainError
+from tilelang.ir.record import record
 
 CUDA_HEADERS = Path(__file__).resolve().parent.parent / "device" / "cuda"
 INSTALL_HINT = "pip install cuda-bindings nvidia-cuda-nvrtc (or: pip install 'tilelang[cuda]')"
@@ -31,18 +31,19 @@ _BASE_FLAGS = ("-std=c++17", "-default-device", "-minimal", "-no-cache", "-Xptxa
 _LEVEL = re.compile(r"-O[0-3]")
 _OF_NVCC_ALONE = ("--expt-relaxed-constexpr", "--expt-extended-lambda")
 _ARCH = re.compile(r"sm_(\d+)([af]?)")
-_LOG_PLACE = re.compile(r"^(?P<file>[^\s(]+)\((?P<line>\d+)\): (?:catastrophic )?error", re.M)
-_PTX_PLACE = re.compile(r"ptx input, line (\d+); (?:error|fatal)")
-_SOURCE_COMMENT = re.compile(r"^\s*// ([^\s:]+\.pyw?):(\d+)(?::|$)")
+# Texts, compiled when first used: most processes read no log.
+_LOG_PLACE = r"(?m)^(?P<file>[^\s(]+)\((?P<line>\d+)\): (?:catastrophic )?error"
+_PTX_PLACE = r"ptx input, line (\d+); (?:error|fatal)"
+_SOURCE_COMMENT = r"^\s*// ([^\s:]+\.pyw?):(\d+)(?::|$)"
 # Printed in front of text that the user wrote: `ir.func.imported_text`.
-_IMPORTED_COMMENT = re.compile(r"^// imported at ([^\s:]+\.pyw?):(\d+)$")
+_IMPORTED_COMMENT = r"^// imported at ([^\s:]+\.pyw?):(\d+)$"
 _KERNEL_HEAD = 'extern "C" __global__ void __launch_bounds__('
-_FIRST_ERROR = re.compile(r"(?:error|fatal)\s*:\s*(.+)$", re.M)
-_UNDEFINED = re.compile(r"identifier \"(\w+)\" is undefined|[\"'‘](\w+)[\"'’] was not declared")
+_FIRST_ERROR = r"(?m)(?:error|fatal)\s*:\s*(.+)$"
+_UNDEFINED = r"identifier \"(\w+)\" is undefined|[\"'‘](\w+)[\"'’] was not declared"
 _MAX_LOG_LINES = 60
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelUsage:
     """What the assembler says of one kernel."""
 
@@ -54,7 +55,7 @@ class KernelUsage:
     barriers: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CompiledCubin:
     """One compilation."""
 
@@ -238,7 +239,7 @@ def _checked(result: tuple[Any, ...]) -> tuple[Any, ...]:
 # -- one compilation ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Run:
     failed: bool
     status: str  # NVRTC's word for the outcome
@@ -293,7 +294,7 @@ def _failure(
     kept.write_text(source, encoding="utf-8")
     details = _shortened(run.log) or run.status
     line = failing_line(run.log, f"{name}.cu")
-    ptx_line = _PTX_PLACE.search(run.log)
+    ptx_line = re.search(_PTX_PLACE, run.log)
     if ptx_line is not None:
         details += f"\n  the assembler's line: {_line_of(run.ptx, int(ptx_line[1])).strip()}"
         line = _line_of_ptx(source, name, options)
@@ -325,8 +326,8 @@ def compiler_error(
         source_files: base name -> path of the user's files.
         flags: the user's.
     """
-    first = _FIRST_ERROR.search(log)
-    missing = _UNDEFINED.search(log)
+    first = re.search(_FIRST_ERROR, log)
+    missing = re.search(_UNDEFINED, log)
     name = next(filter(None, missing.groups()), None) if missing else None
     if line is not None:
         origin = source_place(source, line)
@@ -348,7 +349,7 @@ def compiler_error(
 
 def _directed_place(log: str, source_files: Mapping[str, str]) -> tuple[str, int] | None:
     """The first error's place, where line directives made it one in a user's file."""
-    for match in _LOG_PLACE.finditer(log):
+    for match in re.finditer(_LOG_PLACE, log):
         name = os.path.basename(match["file"])
         if name in source_files:
             return name, int(match["line"])
@@ -371,7 +372,7 @@ def source_span(
 
 def failing_line(log: str, file_name: str) -> int | None:
     """Line of the text at which the first error stands; `None` where it is in no line of it."""
-    for match in _LOG_PLACE.finditer(log):
+    for match in re.finditer(_LOG_PLACE, log):
         if os.path.basename(match["file"]) == file_name:
             return int(match["line"])
     return None
@@ -385,8 +386,8 @@ def source_place(source: str, line: int) -> tuple[str, int] | None:
     """
     is_inside = True  # the same function as that line's
     for text in reversed(source.splitlines()[:line]):
-        imported = _IMPORTED_COMMENT.match(text)
-        match = imported or (_SOURCE_COMMENT.match(text) if is_inside else None)
+        imported = re.match(_IMPORTED_COMMENT, text)
+        match = imported or (re.match(_SOURCE_COMMENT, text) if is_inside else None)
         if match is not None:
             return match[1], int(match[2])
         if text.startswith(_KERNEL_HEAD):
@@ -398,9 +399,9 @@ def source_place(source: str, line: int) -> tuple[str, int] | None:
 def is_imported(source: str, line: int) -> bool:
     """Whether line `line` of generated text was written by the user."""
     for text in reversed(source.splitlines()[:line]):
-        if _IMPORTED_COMMENT.match(text):
+        if re.match(_IMPORTED_COMMENT, text):
             return True
-        if text.startswith(_KERNEL_HEAD) or _SOURCE_COMMENT.match(text):
+        if text.startswith(_KERNEL_HEAD) or re.match(_SOURCE_COMMENT, text):
             return False
     return False
 
@@ -408,7 +409,7 @@ def is_imported(source: str, line: int) -> bool:
 def _line_of_ptx(source: str, name: str, options: Sequence[str]) -> int | None:
     """Line of `source` that the PTX line at fault came from: compiled again, with line numbers."""
     run = _run(source, f"{name}.cu", [*options, "-lineinfo"])
-    match = _PTX_PLACE.search(run.log)
+    match = re.search(_PTX_PLACE, run.log)
     if match is None:
         return None
     lines = run.ptx.splitlines()
@@ -438,9 +439,9 @@ def _shortened(log: str) -> str:
 
 # -- what the assembler reports -------------------------------------------------------------------
 
-_ENTRY = re.compile(r"Compiling entry function '([^']+)'")
-_STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
-_USED = re.compile(r"Used (\d+) registers(?:, used (\d+) barriers)?(?:.*?(\d+) bytes smem)?")
+_ENTRY = r"Compiling entry function '([^']+)'"
+_STACK = r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+_USED = r"Used (\d+) registers(?:, used (\d+) barriers)?(?:.*?(\d+) bytes smem)?"
 
 
 def parse_usage(log: str) -> dict[str, KernelUsage]:
@@ -448,11 +449,11 @@ def parse_usage(log: str) -> dict[str, KernelUsage]:
     found: dict[str, KernelUsage] = {}
     name, stack = "", (0, 0, 0)
     for text in log.splitlines():
-        if match := _ENTRY.search(text):
+        if match := re.search(_ENTRY, text):
             name, stack = match[1], (0, 0, 0)
-        elif match := _STACK.search(text):
+        elif match := re.search(_STACK, text):
             stack = (int(match[1]), int(match[2]), int(match[3]))
-        elif name and (match := _USED.search(text)):
+        elif name and (match := re.search(_USED, text)):
             registers, barriers, shared = (int(part or 0) for part in match.groups())
             found[name] = KernelUsage(registers, stack[1], stack[2], stack[0], shared, barriers)
             name = ""

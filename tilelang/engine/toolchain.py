@@ -23,14 +23,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 from tilelang.env import env
 from tilelang.errors import Error, ToolchainError
+from tilelang.ir.record import record
 
 C_HEADERS = Path(__file__).resolve().parent.parent / "device" / "c"
+SCALAR_HEADERS = C_HEADERS.parent / "scalar"  # included by those of `c`, `cuda` and `emulator`
 _BASE_FLAGS = (
     "-O3", "-std=gnu11", "-w", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
     "-ffp-contract=fast", "-fno-strict-aliasing",
@@ -59,7 +61,7 @@ class Toolchain(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CpuFeatures:
     """What the compiler may use on this processor, read from its predefined macros."""
 
@@ -98,7 +100,7 @@ class CpuFeatures:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compiler:
     """A C compiler of this machine, and what it said when asked."""
 
@@ -109,21 +111,33 @@ class Compiler:
     fingerprint: str  # of the executable file and the processor
 
 
+def named_compiler(variable: str, language: str) -> tuple[str, ...] | None:
+    """The command that an environment variable names; `None` where it is not set.
+
+    Raises:
+        ToolchainError: when there is no such program.
+    """
+    chosen = shlex.split(os.environ.get(variable, ""))
+    if not chosen:
+        return None
+    path = shutil.which(chosen[0])
+    if path is None:
+        raise ToolchainError(
+            f"the {language} compiler named by ${variable}, `{chosen[0]}`, was not found",
+            hint=f"unset {variable} or correct it",
+        )
+    return (path, *chosen[1:])
+
+
 def find_compiler_command() -> tuple[str, ...]:
     """The C compiler to use: `$CC`, else cc, gcc or clang on the path, else the `ziglang` wheel's.
 
     Raises:
         ToolchainError: when there is none, saying what to install.
     """
-    chosen = shlex.split(os.environ.get("CC", ""))
-    if chosen:
-        path = shutil.which(chosen[0])
-        if path is None:
-            raise ToolchainError(
-                f"the C compiler named by $CC, `{chosen[0]}`, was not found",
-                hint="unset CC or correct it",
-            )
-        return (path, *chosen[1:])
+    chosen = named_compiler("CC", "C")
+    if chosen is not None:
+        return chosen
     for name in ("cc", "gcc", "clang"):
         path = shutil.which(name)
         if path is not None:
@@ -242,12 +256,14 @@ def _write_probe(file: Path, compiler: Compiler) -> None:
 
 @functools.lru_cache(maxsize=8)
 def headers_digest(folder: Path = C_HEADERS) -> str:
-    """Hash of the device headers that generated text includes; part of the cache key."""
+    """Hash of the device headers that generated text includes, with those that all targets share;
+    part of the cache key."""
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(folder)}\0".encode())
-            digest.update(file.read_bytes())
+    for root in (folder, SCALAR_HEADERS):
+        for file in sorted(root.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(root)}\0".encode())
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:24]
 
 

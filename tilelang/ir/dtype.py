@@ -60,7 +60,7 @@ _FLOAT_LIMITS: dict[str, tuple[int, float]] = {
     "bfloat16": (7, 3.3895313892515355e38),
     "float16": (10, 65504.0),
     "float8_e3m4": (4, 15.5),
-    "float8_e4m3": (3, 240.0),
+    "float8_e4m3": (3, 448.0),  # as NVIDIA's: the fn kind
     "float8_e4m3b11fnuz": (3, 30.0),
     "float8_e4m3fn": (3, 448.0),
     "float8_e4m3fnuz": (3, 240.0),
@@ -282,7 +282,9 @@ class dtype(str):
 
 
 # Kinds that exist only here -> what stores them elsewhere.
-_NUMPY_NAMES = {"tfloat32": "float32", "float4_e2m1_unpacked": "uint8"}
+_NUMPY_NAMES = {
+    "tfloat32": "float32", "float8_e4m3": "float8_e4m3fn", "float4_e2m1_unpacked": "uint8",
+}  # fmt: skip
 _TORCH_NAMES = {
     "tfloat32": "float32", "float8_e4m3": "float8_e4m3fn", "int4": "int8", "uint4": "uint8",
     "float4_e2m1fn": "float4_e2m1fn_x2", "float4_e2m1_unpacked": "uint8",

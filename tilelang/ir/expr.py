@@ -34,6 +34,7 @@ from tilelang.errors import (
 )
 from tilelang.ir.dtype import dtype
 from tilelang.ir.node import Node, node, replace
+from tilelang.ir.number import promote, round_float, trunc_div, wrap
 
 if TYPE_CHECKING:
     from tilelang.ir.buffer import Buffer
@@ -575,7 +576,7 @@ def constant(value: Number, kind: dtype | str) -> Expr:
     imm: Expr
     if element.is_float:
         number = float(value)
-        imm = FloatImm(_round_float(number, element) if element.bits < 32 else number, element)
+        imm = FloatImm(round_float(number, element) if element.bits < 32 else number, element)
     elif element.is_bool:
         imm = IntImm(int(bool(value)), element)
     else:
@@ -605,26 +606,6 @@ def const_value(value: Any) -> Number | None:
     if isinstance(value, FloatImm):
         return value.value
     return value if isinstance(value, (bool, int, float)) else None
-
-
-def promote(a: dtype, b: dtype) -> dtype:
-    """The type in which operands of types `a` and `b` meet: float over int, then the wider one."""
-    lanes = max(a.lanes, b.lanes)
-    if a.lanes != b.lanes and min(a.lanes, b.lanes) != 1:
-        raise DTypeError(f"vectors of {a.lanes} and {b.lanes} lanes do not combine")
-    x, y = a.element, b.element
-    if x != y:
-        if x.is_bool or y.is_bool:
-            x = y if x.is_bool else x
-        elif x.is_float != y.is_float:
-            x = x if x.is_float else y
-        elif x.bits != y.bits:
-            x = x if x.bits > y.bits else y
-        elif x.kind == "int" or y.kind == "int":  # same width, mixed sign: as C does
-            x = x if x.kind == "uint" else y
-        else:  # two floating kinds of one width, such as float16 and bfloat16
-            x = FLOAT32
-    return x.with_lanes(lanes)
 
 
 def _common(a: ExprLike, b: ExprLike) -> tuple[Expr, Expr]:
@@ -672,14 +653,6 @@ def _require_arithmetic(value: Expr) -> None:
         raise DTypeError(f"`{value}` is a {value.dtype} and takes no part in arithmetic")
 
 
-def _wrap(value: int, kind: dtype) -> int:
-    """`value` reduced to the range of an integer type, as two's complement does."""
-    if kind.kind == "uint":
-        return value & ((1 << kind.bits) - 1)
-    half = 1 << (kind.bits - 1)
-    return (value + half) % (1 << kind.bits) - half
-
-
 def _binary(
     kind: type[BinaryOp], a: ExprLike, b: ExprLike, fold: Callable[[Any, Any], Any] | None
 ) -> Expr:
@@ -689,30 +662,14 @@ def _binary(
         if kind.is_predicate:
             return IntImm(int(value), BOOL)
         if isinstance(x, FloatImm):
-            return FloatImm(_round_float(value, x.dtype), x.dtype)
+            return FloatImm(round_float(value, x.dtype), x.dtype)
         if x.dtype.is_bool:
             return IntImm(int(value), INT32) if value not in (0, 1) else IntImm(int(value), BOOL)
-        return IntImm(_wrap(int(value), x.dtype), x.dtype)
+        return IntImm(wrap(int(value), x.dtype), x.dtype)
     if x.dtype.is_bool and kind in (Add, Sub, Mul, FloorDiv, FloorMod, ShiftLeft, ShiftRight):
         lanes = x.dtype.lanes
         x, y = cast(x, INT32.with_lanes(lanes)), cast(y, INT32.with_lanes(lanes))
     return kind(x, y)
-
-
-def _round_float(value: float, kind: dtype) -> float:
-    if kind == "float64" or not math.isfinite(value):
-        return value
-    import numpy  # folding of float constants is rare enough not to load NumPy for it up front
-
-    if kind in ("float32", "float16"):
-        with numpy.errstate(over="ignore"):
-            return float(numpy.dtype(str(kind)).type(value))
-    low, high = float(kind.min_value()), float(kind.max_value())
-    if kind.bits <= 8 and not low < value < high:  # conversions to these saturate
-        return low if value <= low else high
-    # The unpacked form has the values of the packed one, but NumPy sees its bytes.
-    name = "float4_e2m1fn" if kind == "float4_e2m1_unpacked" else kind
-    return float(numpy.array(value).astype(dtype(name).as_numpy()).astype(numpy.float64))
 
 
 def add(a: ExprLike, b: ExprLike) -> Expr:
@@ -772,7 +729,7 @@ def div(a: ExprLike, b: ExprLike) -> Expr:
     if isinstance(x, FloatImm) and isinstance(y, FloatImm):
         if y.value == 0.0:
             raise ArithmeticFault(f"division of {x.value} by constant zero")
-        return FloatImm(_round_float(x.value / y.value, x.dtype), x.dtype)
+        return FloatImm(round_float(x.value / y.value, x.dtype), x.dtype)
     return Div(x, y)
 
 
@@ -806,16 +763,11 @@ def floormod(a: ExprLike, b: ExprLike) -> Expr:
 
 
 def truncdiv(a: ExprLike, b: ExprLike) -> Expr:
-    return _integer_division(TruncDiv, a, b, _trunc_div, "self")
+    return _integer_division(TruncDiv, a, b, trunc_div, "self")
 
 
 def truncmod(a: ExprLike, b: ExprLike) -> Expr:
-    return _integer_division(TruncMod, a, b, lambda x, y: x - y * _trunc_div(x, y), "zero")
-
-
-def _trunc_div(x: int, y: int) -> int:
-    quotient = abs(x) // abs(y)
-    return quotient if (x >= 0) == (y >= 0) else -quotient
+    return _integer_division(TruncMod, a, b, lambda x, y: x - y * trunc_div(x, y), "zero")
 
 
 def minimum(a: ExprLike, b: ExprLike) -> Expr:
@@ -937,7 +889,7 @@ def bitwise_not(a: ExprLike) -> Expr:
     _require_bits(x)
     if x.dtype.is_bool:
         return logical_not(x)
-    return IntImm(_wrap(~x.value, x.dtype), x.dtype) if isinstance(x, IntImm) else BitNot(x)
+    return IntImm(wrap(~x.value, x.dtype), x.dtype) if isinstance(x, IntImm) else BitNot(x)
 
 
 def negate(a: ExprLike) -> Expr:
@@ -965,14 +917,14 @@ def cast(value: ExprLike, kind: dtype | str) -> Expr:
         return Broadcast(cast(x.value, kind.element), kind.lanes)
     if isinstance(x, IntImm) and kind.kind in ("int", "uint", "bool", "float"):
         if kind.is_float:
-            return FloatImm(_round_float(float(x.value), kind), kind)
-        return constant(bool(x.value), kind) if kind.is_bool else IntImm(_wrap(x.value, kind), kind)
+            return FloatImm(round_float(float(x.value), kind), kind)
+        return constant(bool(x.value), kind) if kind.is_bool else IntImm(wrap(x.value, kind), kind)
     if (
         isinstance(x, FloatImm)
         and kind.is_float
         and (kind.bits >= x.dtype.bits or kind in _ROUNDABLE)
     ):
-        return FloatImm(_round_float(x.value, kind), kind)
+        return FloatImm(round_float(x.value, kind), kind)
     return Cast(x, kind)
 
 

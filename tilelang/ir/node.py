@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tilelang.errors import Span
@@ -27,6 +28,8 @@ class Node:
 
     fields: ClassVar[tuple[str, ...]] = ()  # declared fields in order, without `span`
     parts: ClassVar[tuple[str, ...]] = ()  # those of them that may hold nodes or buffers
+    # The values of those that may hold nodes, the last field first; `None` where there are none.
+    below: ClassVar[Callable[[Any], tuple[Any, ...]] | None] = None
     span: Span | None = dataclasses.field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
@@ -37,6 +40,7 @@ class Node:
 
 # Fields declared as one of these hold neither nodes nor buffers; walks pass them by.
 _PLAIN = frozenset(("str", "int", "float", "bool", "dtype", "LoopKind", "Access"))
+_LEAVES = _PLAIN | {"Buffer"}  # those that hold no nodes
 
 T = TypeVar("T")
 N = TypeVar("N", bound=Node)
@@ -49,7 +53,17 @@ def node(cls: type[T]) -> type[T]:
     declared = [f for f in dataclasses.fields(made) if f.name != "span"]
     made.fields = tuple(f.name for f in declared)
     made.parts = tuple(f.name for f in declared if f.type not in _PLAIN)
+    made.below = _values_of([f.name for f in reversed(declared) if f.type not in _LEAVES])
     return made
+
+
+def _values_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]] | None:
+    if not names:
+        return None
+    if len(names) > 1:
+        return staticmethod(attrgetter(*names))
+    (name,) = names
+    return staticmethod(lambda node: (getattr(node, name),))
 
 
 def replace(original: N, **changes: Any) -> N:

@@ -33,6 +33,7 @@ _PURE = (
     "ieee_sub", "ieee_mul", "ieee_fdiv", "ieee_fmaf", "ieee_frcp", "ieee_fsqrt", "ieee_frsqrt",
     "add2", "sub2", "mul2", "fma2", "max2", "min2", "abs2", "call_pure_extern", "cast_saturate",
     "cast_stochastic", "undef", "dp4a", "address_of", "access_ptr", "handle_add_byte_offset",
+    "tl_warp_uniform",  # its argument, which is the same in all lanes
 )  # fmt: skip
 _READ = (
     "any_of", "all_of", "atomic_load", "ldg", "lane_id", "warp_id", "thread_extent", "clock",

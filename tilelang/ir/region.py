@@ -7,15 +7,15 @@ there is none), `pair_axes` tells `tileop` which axes of two reconciled regions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilelang.ir.equality import structural_equal
 from tilelang.ir.expr import Expr, IntImm, as_expr, is_const
+from tilelang.ir.record import record
 
 Extents = Sequence[Expr]
 
 
-@dataclass(frozen=True)
+@record
 class AxisPair:
     """One loop of a tile operation over two regions; `None` where a region has no such axis."""
 

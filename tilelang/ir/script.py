@@ -29,10 +29,10 @@ from tilelang.ir.expr import (
     cast,
     constant,
     is_const,
-    promote,
     sub,
 )
 from tilelang.ir.func import IRModule, PrimFunc
+from tilelang.ir.number import promote
 from tilelang.ir.script_expr import Names, ScriptExprs
 from tilelang.ir.script_scope import Path, all_vars, outer_vars, view_positions
 from tilelang.ir.script_surface import (

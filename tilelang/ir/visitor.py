@@ -43,8 +43,10 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        for name in reversed(current.parts):
-            value = getattr(current, name)
+        below = current.below
+        if below is None:
+            continue
+        for value in below(current):
             if isinstance(value, Node):
                 stack.append(value)
             elif isinstance(value, tuple):
@@ -75,6 +77,10 @@ class Visitor:
             self.visit(child)
 
 
+def _same(_: Mutator, node: Any) -> Any:
+    return node
+
+
 class Mutator:
     """Calls `mutate_<Class>` for each node with such a method, otherwise rebuilds it.
 
@@ -91,8 +97,16 @@ class Mutator:
         try:
             method = self._methods[kind]
         except KeyError:
-            method = self._methods[kind] = getattr(type(self), f"mutate_{kind.__name__}", None)
+            method = self._methods[kind] = self._method_for(kind)
         return self.mutate_children(node) if method is None else method(self, node)
+
+    def _method_for(self, kind: type[Node]) -> Callable[[Any, Any], Any] | None:
+        """What rebuilds nodes of class `kind`; `None`: `mutate_children`."""
+        cls = type(self)
+        method = getattr(cls, f"mutate_{kind.__name__}", None)
+        if method is None and not kind.parts and cls.mutate_children is Mutator.mutate_children:
+            return _same
+        return method
 
     def mutate_children(self, node: N) -> N:
         if isinstance(node, Seq):
@@ -112,6 +126,17 @@ class Mutator:
         return buffer
 
     def _mutate_value(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            if not value:
+                return value
+            items = [
+                self.mutate(item) if isinstance(item, Expr) else self._mutate_value(item)
+                for item in value
+            ]
+            for new, old in zip(items, value):
+                if new is not old:
+                    return tuple(items)
+            return value
         if isinstance(value, Stmt):
             new = self.mutate(value)
             return Seq(()) if new is None else new
@@ -119,11 +144,6 @@ class Mutator:
             return self.mutate(value)
         if isinstance(value, Buffer):
             return self.map_buffer(value)
-        if isinstance(value, tuple):
-            items = [self._mutate_value(item) for item in value]
-            for new, old in zip(items, value):
-                if new is not old:
-                    return tuple(items)
         return value
 
     def _mutate_seq(self, node: Seq) -> Any:

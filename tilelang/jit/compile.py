@@ -34,6 +34,7 @@ from tilelang.jit.kernel import (
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target, load
 from tilelang.tracebacks import entry
+from tilelang.transform.config import PassConfigKey, option
 
 _memory: dict[str, JITKernel] = {}
 _locks: dict[str, threading.Lock] = {}
@@ -102,6 +103,7 @@ def cached(
     """The kernel of one compilation: from memory, from disk, or compiled now."""
     del args
     chosen: Target = determine_target(target)
+    builder_of(chosen).prepare(chosen)
     backend = resolve_backend(execution_backend, chosen)
     wanted = _Request(
         func,
@@ -158,7 +160,7 @@ class _Request:
         """What decides the result, and nothing else."""
         builder = builder_of(self.target)
         return cache.cache_key(
-            ir=self.func.script() + source_lines(self.func, builder.located),
+            ir=self.func.script() + source_lines(self.func, self._located(builder.located)),
             target=str(self.target),
             target_host=None if self.target_host is None else str(self.target_host),
             pass_configs={
@@ -175,6 +177,11 @@ class _Request:
             version=cache.package_version(),
             package=cache.package_digest(),
         )
+
+    def _located(self, always: tuple[type[Stmt], ...]) -> tuple[type[Stmt], ...]:
+        """Statements whose lines are in the binary: all, for the sanitizer and for profilers."""
+        has_lines = option(self.configs, PassConfigKey.TL_EMIT_LINE_DIRECTIVES)
+        return (Stmt,) if env.TILELANG_SANITIZE or has_lines else always
 
     def compile(self) -> JITKernel:
         log_compilation(f"tilelang: compiling `{self.func.name}` for {self.target}")
@@ -223,9 +230,8 @@ class _Request:
 
 
 def source_lines(func: PrimFunc, located: tuple[type[Stmt], ...]) -> str:
-    """Lines of the statements that speak of them at run time; when sanitized, all do."""
-    kinds = Stmt if env.TILELANG_SANITIZE else located
-    places = [str(n.span) for n in walk(func.body) if isinstance(n, kinds)]
+    """Lines of the statements whose lines are in the binary."""
+    places = [str(n.span) for n in walk(func.body) if isinstance(n, located)]
     return "\n# " + " ".join(places) if places else ""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, NoBuilderError
 from tilelang.ir.func import PrimFunc
+from tilelang.jit import warm_up
 from tilelang.jit.compile import compile, par_compile
 from tilelang.jit.kernel import JITKernel
 from tilelang.language.creator import PrimFuncCreator
@@ -366,6 +367,7 @@ def make_jit(
 ) -> Any:
     """What `jit` and `lazy_jit` return, bare or with keywords."""
     chosen = CompileOptions(**options)
+    warm_up.begin(options.get("target"))
     if func is None:
         return lambda f: implementation(f, chosen, debug_root_path, frame)
     if not isinstance(func, (FunctionType, PrimFunc, PrimFuncCreator)):

@@ -19,7 +19,15 @@ from tilelang.errors import (
     caller_span,
 )
 from tilelang.ir import annotation as keys
-from tilelang.ir.buffer import FRAGMENT, GLOBAL, SHARED_SCOPES, Buffer, format_shape
+from tilelang.ir.buffer import (
+    FRAGMENT,
+    GLOBAL,
+    LOCAL,
+    SHARED_SCOPES,
+    VAR,
+    Buffer,
+    format_shape,
+)
 from tilelang.ir.expr import Expr, StringImm, as_condition, as_expr, call, cast, const_value
 from tilelang.ir.func import FUNCTION_KEYS, RESTRICT_DROPPED
 from tilelang.ir.stmt import Attr, Evaluate
@@ -72,6 +80,8 @@ def _origin(buffer: Buffer) -> list[Note]:
 def annotate_layout(layouts: Mapping[Any, Any]) -> None:
     """Fix the physical layout of buffers: `{buffer: Layout, Fragment or f(*indices) -> indices}`.
 
+    A Fragment of a thread's own memory says nothing: every thread has all of it.
+
     Raises:
         AnnotationError: for a key that is no buffer, or a value that is no layout.
         ShapeError: for a layout of another shape than its buffer.
@@ -96,6 +106,8 @@ def annotate_layout(layouts: Mapping[Any, Any]) -> None:
                 "and needs a Fragment, got a Layout",
                 argument_span(0),
             )
+        if buffer.scope() in (LOCAL, VAR) and isinstance(layout, Fragment):
+            continue
         if buffer.scope() != FRAGMENT and isinstance(layout, Fragment):
             raise AnnotationError(
                 f"annotate_layout: `{buffer.name}` is in {buffer.scope()} memory "

@@ -24,7 +24,6 @@ from tilelang.errors import (
     NotCompilableError,
     Note,
     ShapeError,
-    Span,
     caller_span,
 )
 from tilelang.ir import expr as ir_expr
@@ -45,107 +44,26 @@ from tilelang.ir.expr import (
     as_expr,
     cast,
     const_value,
-    constant,
 )
 from tilelang.ir.func import Parameter
 from tilelang.ir.stmt import (
     Annotations,
     Assert,
-    Attr,
     Bind,
     Break,
     BufferStore,
     Continue,
     Evaluate,
-    If,
-    Seq,
     Stmt,
     While,
-    seq,
 )
+from tilelang.language.branch import Branch, is_symbolic
 from tilelang.language.reference import Reference
+from tilelang.language.scopes import Binding, Block, DeadName, Function, Scope
 
 
 class TraceWarning(UserWarning):
     """Something in a kernel that is legal and probably not meant."""
-
-
-class Scope:
-    """An open block of statements."""
-
-    __slots__ = ("attributes", "closed", "is_unreachable", "kind", "span", "stmts")
-
-    def __init__(self, kind: str, span: Span | None = None) -> None:
-        self.kind = kind
-        self.span = span
-        self.stmts: list[Stmt] = []
-        self.attributes: list[
-            tuple[int, str, Any, Span | None]
-        ] = []  # from that position to the end
-        self.closed = False
-        self.is_unreachable = False  # after break, continue
-
-    def body(self) -> Stmt:
-        """The statements, with attributes that cover the rest of the block wrapped around it."""
-        stmts = self.stmts
-        for position, key, value, span in reversed(self.attributes):
-            stmts = [*stmts[:position], Attr(key, value, seq(stmts[position:]), span=span)]
-        return seq(stmts)
-
-
-class Binding:
-    """What a name of the user's function stands for, and in which block it was given."""
-
-    __slots__ = ("is_loop_variable", "scope", "span", "value")
-
-    def __init__(self, value: Any, scope: Scope, span: Span | None) -> None:
-        self.value = value
-        self.scope = scope
-        self.span = span
-        self.is_loop_variable = False
-
-
-class DeadName:
-    """Takes the place of a name whose block has ended, so that a later use can be explained."""
-
-    __slots__ = ("binding", "name")
-
-    def __init__(self, name: str, binding: Binding | None) -> None:
-        self.name = name
-        self.binding = binding
-
-    def fail(self) -> NoReturn:
-        if self.binding is None:
-            raise LanguageError(
-                f"`{self.name}` has no value here: the branch that binds it was not taken"
-            )
-        kind = self.binding.scope.kind
-        raise LanguageError(
-            f"`{self.name}` is used outside the `{kind}` that bound it",
-            notes=[Note(self.binding.span, "bound here")],
-            hint=f"allocate it before the `{kind}`: {self.name} = T.alloc_var(dtype), "
-            "then assign to it",
-        )
-
-    def __getattr__(self, attribute: str) -> Any:
-        self.fail()
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        self.fail()
-
-    def __bool__(self) -> bool:
-        self.fail()
-
-
-class Function:
-    """One traced function or macro: its names and the scope in which its body started."""
-
-    __slots__ = ("base_depth", "name", "names")
-
-    def __init__(self, name: str, base_depth: int) -> None:
-        self.name = name
-        self.base_depth = base_depth
-        self.names: dict[str, Binding] = {}
 
 
 class _Active(threading.local):
@@ -252,7 +170,7 @@ class Builder:
 
     def block(self, kind: str) -> Block:
         """Collect statements of a nested block; the caller emits the statement that owns it."""
-        return Block(self, Scope(kind, caller_span()))
+        return Block(self.scopes, Scope(kind, caller_span()))
 
     def add_parameter(self, parameter: Parameter) -> None:
         """Append a buffer, scalar or pointer to the function's parameters."""
@@ -661,137 +579,29 @@ class Builder:
             self.no_statements = before
 
     def and_(self, a: Any, b: Callable[[], Any]) -> Any:
-        if not _is_symbolic(a):
+        if not is_symbolic(a):
             return a and b()
         return ir_expr.logical_and(
-            _condition(a), _condition(self._lazily("the right side of `and`", b))
+            as_condition(a), as_condition(self._lazily("the right side of `and`", b))
         )
 
     def or_(self, a: Any, b: Callable[[], Any]) -> Any:
-        if not _is_symbolic(a):
+        if not is_symbolic(a):
             return a or b()
         return ir_expr.logical_or(
-            _condition(a), _condition(self._lazily("the right side of `or`", b))
+            as_condition(a), as_condition(self._lazily("the right side of `or`", b))
         )
 
     def not_(self, a: Any) -> Any:
-        return ir_expr.logical_not(_condition(a)) if _is_symbolic(a) else not a
+        return ir_expr.logical_not(as_condition(a)) if is_symbolic(a) else not a
 
     def if_expression(self, condition: Any, a: Callable[[], Any], b: Callable[[], Any]) -> Any:
-        if not _is_symbolic(condition):
+        if not is_symbolic(condition):
             return a() if condition else b()
         what = "a conditional expression"
         return ir_expr.if_then_else(
-            _condition(condition), self._lazily(what, a), self._lazily(what, b)
+            as_condition(condition), self._lazily(what, a), self._lazily(what, b)
         )
-
-
-class Block:
-    """A nested block while it is open."""
-
-    __slots__ = ("builder", "scope")
-
-    def __init__(self, builder: Builder, scope: Scope) -> None:
-        self.builder = builder
-        self.scope = scope
-
-    def __enter__(self) -> Scope:
-        self.builder.scopes.append(self.scope)
-        return self.scope
-
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        scopes = self.builder.scopes
-        self.scope.closed = True
-        if kind is None:
-            assert scopes[-1] is self.scope, "blocks close in the order they opened"
-            scopes.pop()
-        elif (
-            self.scope in scopes
-        ):  # an error leaves through blocks whose owners may end later than we
-            del scopes[scopes.index(self.scope) :]
-
-
-class Branch:
-    """An `if` statement while it is traced."""
-
-    __slots__ = (
-        "builder",
-        "condition",
-        "constant",
-        "context",
-        "else_scope",
-        "scope",
-        "span",
-        "then_scope",
-    )
-
-    def __init__(self, builder: Builder, condition: Any) -> None:
-        self.builder = builder
-        self.span = caller_span()
-        self.constant: bool | None = None
-        self.context: Block | None = None
-        self.then_scope: Scope | None = None
-        self.else_scope: Scope | None = None
-        if isinstance(condition, DeadName):
-            condition.fail()
-        if _is_symbolic(condition):
-            self.condition = _condition(condition)
-        else:
-            number = const_value(condition)
-            self.constant = bool(number if number is not None else condition)
-
-    def then(self) -> bool:
-        if self.constant is not None:
-            return self.constant
-        self.then_scope = self._open("if")
-        return True
-
-    def otherwise(self) -> bool:
-        if self.constant is not None:
-            return not self.constant
-        self._close()
-        self.else_scope = self._open("else")
-        return True
-
-    def end(self) -> None:
-        if self.constant is not None:
-            return
-        self._close()
-        assert self.then_scope is not None and self.else_scope is not None
-        else_body = self.else_scope.body()
-        has_else = not (isinstance(else_body, Seq) and not else_body.stmts)
-        self.builder.emit(
-            If(
-                self.condition,
-                self.then_scope.body(),
-                else_body if has_else else None,
-                span=self.span,
-            )
-        )
-
-    def _open(self, kind: str) -> Scope:
-        self.context = self.builder.block(kind)
-        return self.context.__enter__()
-
-    def _close(self) -> None:
-        assert self.context is not None
-        self.context.__exit__(None, None, None)
-
-
-def _is_symbolic(value: Any) -> bool:
-    """Whether the truth of `value` is known only at run time."""
-    if isinstance(value, DeadName):
-        value.fail()
-    if isinstance(value, Buffer) and not value.is_var:
-        raise ArgumentTypeError(
-            f"`{value.name}` is a buffer and cannot be a condition",
-            hint=f"test an element: {value.name}[...] != 0",
-        )
-    return isinstance(value, Operand) and const_value(value) is None
-
-
-def _condition(value: Any) -> Expr:
-    return as_condition(value)
 
 
 def _is_assignable(value: Any) -> bool:
@@ -843,8 +653,3 @@ def _apply(symbol: str, old: Any, value: Any) -> Any:
 def annotations_of(values: dict[str, Any] | None) -> Annotations:
     """A user's annotation dictionary in the IR's form."""
     return tuple((open_key(str(k)), v) for k, v in (values or {}).items() if v is not None)
-
-
-def zero_of(kind: Any) -> Expr:
-    """The zero of a dtype."""
-    return constant(0, kind)

@@ -25,9 +25,10 @@ from tilelang.ir.expr import (
     cast,
     const_value,
 )
-from tilelang.language.builder import Block, Scope, current, emit
+from tilelang.language.builder import current, emit
 from tilelang.language.kernel import KernelLaunchFrame
 from tilelang.language.location import argument_span
+from tilelang.language.scopes import Block, Scope
 
 
 class Frame:
@@ -36,7 +37,7 @@ class Frame:
     def __init__(self, kind: str = "with", scope: Scope | None = None) -> None:
         self.builder = current()
         self.scope = scope if scope is not None else Scope(kind, caller_span())
-        self._block = Block(self.builder, self.scope)
+        self._block = Block(self.builder.scopes, self.scope)
 
     def __enter__(self) -> Any:
         self._block.__enter__()

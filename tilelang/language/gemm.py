@@ -5,12 +5,12 @@ Shapes and types are checked here, with both operands shown; `tileop` decides ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tilelang.errors import ArgumentError, DTypeError, Note, ShapeError, TargetError
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, as_condition, as_expr, const_value, is_const
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Annotations
 from tilelang.ir.tile import TileOperand
 from tilelang.language.location import argument_span
@@ -24,7 +24,7 @@ from tilelang.language.operand import (
 from tilelang.layout.warp_policy import GemmWarpPolicy
 
 
-@dataclass(frozen=True)
+@record
 class _Matrix:
     """A tile seen as a matrix: its last two axes, exchanged when transposed."""
 

@@ -7,8 +7,6 @@ the tile form and in the thread form. People who edit a dump meet them; kernels 
 
 from __future__ import annotations
 
-import base64
-import pickle
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,8 +36,9 @@ from tilelang.ir.stmt import (
     While,
 )
 from tilelang.ir.tile import Access, TileOp, TileOperand
-from tilelang.language.builder import Builder, Scope, current, emit, is_tracing
+from tilelang.language.builder import Builder, current, emit, is_tracing
 from tilelang.language.loops import LoopFrame
+from tilelang.language.scopes import Scope
 from tilelang.language.v2.scalar_annot import UNNAMED
 
 # -- expressions ----------------------------------------------------------------------------------
@@ -267,6 +266,9 @@ def module(functions: Mapping[str, PrimFunc], pairs: Annotations = ()) -> IRModu
 
 def unpacked(text: str) -> Any:
     """An annotation object without a textual form, from its pickled bytes (base64)."""
+    import base64  # 2 ms of every program's start, for what few printed texts contain
+    import pickle
+
     return pickle.loads(base64.b64decode(text))
 
 

@@ -11,8 +11,9 @@ from tilelang.ir import annotation as keys
 from tilelang.ir.expr import HANDLE, INT32, Call, Expr, StringImm, Var, as_expr, const_value
 from tilelang.ir.func import SOURCE_PRELUDE, imported_text
 from tilelang.ir.stmt import Evaluate, Launch
-from tilelang.language.builder import Builder, Scope, annotations_of, current, emit
+from tilelang.language.builder import Builder, annotations_of, current, emit
 from tilelang.language.location import argument_span
+from tilelang.language.scopes import Scope
 
 DEFAULT_THREADS = 128
 _THREAD_NAMES = ("tx", "ty", "tz")
@@ -193,6 +194,19 @@ def _launch(what: str) -> KernelLaunchFrame:
     if frame is None:
         raise LanguageError(f"{what} outside a `with T.Kernel(...)` block")
     return frame
+
+
+def hardware_axis(tag: str) -> tuple[Var, Any] | None:
+    """Index and extent of `threadIdx.y`, `blockIdx.x`, ...; `None` where there is none."""
+    kind, _, letter = tag.partition(".")
+    frame, axis = _launch("thread_binding"), "xyz".find(letter or "?")
+    found = {
+        "threadIdx": (frame.threads, frame.thread_extents),
+        "blockIdx": (frame.blocks, frame.grid_extents),
+    }.get(kind)
+    if found is None or not 0 <= axis < len(found[0]):
+        return None
+    return found[0][axis], found[1][axis]
 
 
 def get_thread_binding(dim: int = 0) -> Var:

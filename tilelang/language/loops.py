@@ -16,10 +16,10 @@ from tilelang.ir.expr import (
     floormod,
     less,
     minimum,
-    promote,
 )
 from tilelang.ir.expr import ceildiv as _ceildiv
-from tilelang.ir.stmt import Annotations, Break, For, If, LoopKind, seq
+from tilelang.ir.number import promote
+from tilelang.ir.stmt import Annotations, Break, For, If, LoopKind, annotation, seq
 from tilelang.language.builder import Builder, annotations_of, current
 from tilelang.language.location import argument_span
 
@@ -260,14 +260,43 @@ def thread_binding(
     *,
     annotations: dict[str, Any] | None = None,
 ) -> LoopFrame:
-    """A loop whose variable is a hardware index such as `threadIdx.x`."""
+    """A loop whose variable is a hardware index such as `threadIdx.x`.
+
+    Without a `for`, `tx = T.thread_binding(0, n, "threadIdx.x")` is that index of the kernel.
+    """
     if isinstance(stop, str):
         stop, thread = None, stop
     low, high = _bounds(start, stop)
     given = {**(annotations or {}), keys.THREAD_TAG: thread}
-    return LoopFrame(
+    return _ThreadFrame(
         LoopKind.THREAD_BINDING, [(low, as_expr(high) - low)], annotations_of(given), label="for"
     )
+
+
+class _ThreadFrame(LoopFrame):
+    """Iterations that are the threads, or the blocks, along one axis."""
+
+    def enter_for_rest_of_block(self) -> Var:
+        """The index itself, where the kernel has as many as the loop would run.
+
+        Raises:
+            ArgumentError: for an axis that there is not, and for another number of indices.
+        """
+        from tilelang.language.kernel import hardware_axis
+
+        tag, (start, extent) = str(annotation(self.annotations, keys.THREAD_TAG)), self.ranges[0]
+        axis = hardware_axis(tag)
+        if axis is None:
+            raise ArgumentError(f"thread_binding: this kernel has no {tag}", self.span)
+        var, count = axis
+        known = const_value(start), const_value(extent), const_value(as_expr(count))
+        if known[0] != 0 or (None not in known and known[1] != known[2]):
+            raise ArgumentError(
+                f"thread_binding: {tag} goes from 0 to {count} in this kernel, "
+                f"not from {start} to {start + extent}",
+                self.span,
+            )
+        return var
 
 
 class _PersistentFrame(LoopFrame):

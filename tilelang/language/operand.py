@@ -7,7 +7,6 @@ one kind of description of them. Errors name the operation, the buffer and the a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, Error, Note, ScopeError
@@ -25,6 +24,7 @@ from tilelang.ir.expr import (
     constant,
     is_const,
 )
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Annotations
 from tilelang.ir.tile import Access, TileOp, TileOperand
 from tilelang.language.builder import emit
@@ -32,7 +32,7 @@ from tilelang.language.location import argument_span
 from tilelang.language.reference import Reference
 
 
-@dataclass(frozen=True)
+@record
 class Tile:
     """One operand.
 

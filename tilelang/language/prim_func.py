@@ -298,9 +298,14 @@ class Macro:
             ) from None
         bound.apply_defaults()
         rewritten = rewrite(self.function)
-        with builder.function(self.__name__):
-            positional, named = self._bind(builder, bound)
-            return rewritten(builder, *positional, **named)
+        # what the body says of a parameter describes the argument; it declares none of the kernel
+        declares, builder.on_annotate = builder.on_annotate, None
+        try:
+            with builder.function(self.__name__):
+                positional, named = self._bind(builder, bound)
+                return rewritten(builder, *positional, **named)
+        finally:
+            builder.on_annotate = declares
 
     def _bind(
         self, builder: Builder, bound: inspect.BoundArguments

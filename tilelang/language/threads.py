@@ -361,14 +361,24 @@ _order = memory_order  # a parameter of the functions above hides the name
 # -- calls, printing, assertions -----------------------------------------------------------------
 
 
-def call_extern(dtype: Any, name: str, *args: Any) -> Expr:
-    """Call a function of the imported device source; buffers pass as pointers to element 0."""
-    return Call("call_extern", (StringImm(name), *map(external_argument, args)), DType(dtype))
+def call_extern(*args: Any, dtype: Any = None) -> Expr:
+    """`call_extern(dtype, name, *args)`, or `call_extern(name, *args, dtype=dtype)`.
+
+    Call a function of the imported device source; buffers pass as pointers to element 0.
+    """
+    return _external("call_extern", args, dtype)
 
 
-def call_pure_extern(dtype: Any, name: str, *args: Any) -> Expr:
+def call_pure_extern(*args: Any, dtype: Any = None) -> Expr:
     """As `call_extern`, for functions without effects."""
-    return Call("call_pure_extern", (StringImm(name), *map(external_argument, args)), DType(dtype))
+    return _external("call_pure_extern", args, dtype)
+
+
+def _external(op: str, args: tuple[Any, ...], dtype: Any) -> Expr:
+    given = args if dtype is None else (dtype, *args)
+    if len(given) < 2 or not isinstance(given[1], str):
+        raise ArgumentTypeError(f"{op}: expected a dtype, the function's name, its arguments")
+    return Call(op, (StringImm(given[1]), *map(external_argument, given[2:])), DType(given[0]))
 
 
 def call_intrin(dtype: Any, name: str, *args: Any) -> Expr:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tilelang.ir.expr import Expr, as_expr
-from tilelang.layout.fragment import Fragment
+from tilelang.ir.expr import Expr, as_expr, less
+from tilelang.layout.dealt import DealtFragment
 
 
-class BlockedFragment(Fragment):
+class BlockedFragment(DealtFragment):
     """`shape` dealt out to `threads` threads, `vector` neighbours along the last axis at a time."""
 
     def __init__(self, shape: Sequence[int], threads: int, vector: int = 1) -> None:
@@ -40,17 +40,20 @@ class BlockedFragment(Fragment):
         """Registers of a thread; the last ones of some threads may hold nothing."""
         return -(-math.prod(self.extents) // (self.threads * self.vector)) * self.vector
 
-    def number(self, thread: Expr, register: Expr, lane: Expr) -> Expr:
-        """Row-major number of the element in register `register * vector + lane` of `thread`."""
-        return (register * self.threads + thread) * self.vector + lane
+    def number(self, thread: Expr, group: Expr, place: Expr) -> Expr:
+        """Row-major number of the element in register `group * vector + place` of `thread`."""
+        return (group * self.threads + thread) * self.vector + place
 
-    def element(self, thread: Expr, register: Expr, lane: Expr) -> list[Expr]:
-        """Index of that element; meaningful where its number is that of an element."""
+    def active(self, thread: Expr, group: Expr, place: Expr) -> Expr | None:
+        return less(self.number(thread, group, place), math.prod(self.extents))
+
+    def first(self, thread: Expr) -> Expr | None:
+        return None
+
+    def element(self, thread: Expr, group: Expr, place: Expr) -> list[Expr]:
         *outer, row = self.extents
         is_whole = row % self.vector == 0  # groups of neighbours never cross a row
-        number = (
-            register * self.threads + thread if is_whole else self.number(thread, register, lane)
-        )
+        number = group * self.threads + thread if is_whole else self.number(thread, group, place)
         indices: list[Expr] = []
         stride = 1
         inner = row // self.vector if is_whole else row
@@ -60,7 +63,7 @@ class BlockedFragment(Fragment):
             indices.append(as_expr(0) if extent == 1 else index if is_outermost else index % extent)
             stride *= extent
         last, *rest = indices
-        last = last * self.vector + lane if is_whole else last
+        last = last * self.vector + place if is_whole else last
         return [*rest[::-1], last]
 
 

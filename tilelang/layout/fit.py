@@ -13,17 +13,17 @@ What fits neither gives `None`; the caller names the layouts in its error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tilelang.ir.expr import Expr, as_expr, is_const
+from tilelang.ir.record import record
 
 Table = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@record
 class Digit:
     """The part `((i // period) % radix) * stride` of one axis."""
 

@@ -26,7 +26,8 @@ class Fragment(Layout):
         shape: extents of the logical index.
         forward_fn: `(i..., [rep]) -> (thread, index)`; or
         forward_thread_fn: `(i..., [rep]) -> thread`, with
-        forward_index_fn: `(i...) -> index`, 0 when not given.
+        forward_index_fn: `(i...) -> index`; when not given, a thread's elements are numbered in
+            row-major order.
         replicate: number of threads that hold each element; `rep` is passed only above 1.
     """
 
@@ -52,14 +53,22 @@ class Fragment(Layout):
             else:
                 assert forward_thread_fn is not None, "checked above"
                 self.thread = forward_thread_fn(*indices, *extra)
-                place = forward_index_fn(*indices) if forward_index_fn is not None else 0
+                place = forward_index_fn(*indices) if forward_index_fn is not None else None
             self.thread = as_expr(self.thread)
-            return place
+            return self._number_in_thread() if place is None else place
 
         self.thread: Expr = as_expr(0)
         super().__init__(shape, forward)
         if self.rep in {v for e in self.forward for v in used_vars(e)}:
             raise LayoutError("a register index of a Fragment may not depend on the replica")
+
+    def _number_in_thread(self) -> Expr:
+        variables = (*self.variables, self.rep)
+        threads = tables().tabulate(self.thread, variables, (*self.shape, 1))[..., 0]
+        found = tables().number_in_group(threads, self.variables)
+        if found is None:
+            raise LayoutError("the elements of a thread are in no order: give forward_index_fn")
+        return found
 
     # -- what it says ----------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Fragment(Layout):
 
     def is_equal(self, other: object) -> bool:
         """Whether both hold the same elements in the same registers of the same threads."""
-        return (
+        return self is other or (
             isinstance(other, Fragment)
             and self.num_replicas == other.num_replicas
             and super().is_equal(other)

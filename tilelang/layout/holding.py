@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from tilelang.errors import LayoutError
 from tilelang.ir.expr import Expr, Var, as_expr, equal, less, logical_and
+from tilelang.ir.record import record
 from tilelang.ir.visitor import substitute
 from tilelang.layout.blocked import BlockedFragment
+from tilelang.layout.dealt import DealtFragment
 from tilelang.layout.fragment import Fragment
 
 if TYPE_CHECKING:
@@ -106,13 +107,13 @@ class Holding:
         Raises:
             LayoutError: when the table has no closed form.
         """
-        blocked = self.fragment
-        if not isinstance(blocked, BlockedFragment):
+        dealt = self.fragment
+        if not isinstance(dealt, DealtFragment):
             return self._fitted_element(vector, thread, step, lane)
-        if self.is_full:
+        if self.is_full and isinstance(dealt, BlockedFragment):
             with contextlib.suppress(LayoutError):  # digits are simpler than divisions
                 return self._fitted_element(vector, thread, step, lane)
-        return blocked.element(thread, *_in_groups(blocked, vector, step, lane))
+        return dealt.element(thread, *_in_groups(dealt, vector, step, lane))
 
     def _fitted_element(self, vector: int, thread: Expr, step: Expr, lane: Expr) -> list[Expr]:
         import numpy as np
@@ -130,10 +131,9 @@ class Holding:
         """Condition: that register holds an element; `None`: all registers do."""
         if self.is_full:
             return None
-        blocked = self.fragment
-        if isinstance(blocked, BlockedFragment):
-            number = blocked.number(thread, *_in_groups(blocked, vector, step, lane))
-            return less(number, math.prod(blocked.extents))
+        dealt = self.fragment
+        if isinstance(dealt, DealtFragment):
+            return dealt.active(thread, *_in_groups(dealt, vector, step, lane))
         _, used = self._dense()
         return less(thread, used)
 
@@ -141,6 +141,8 @@ class Holding:
         """Condition: `thread` is the first that holds the element; `None`: the only one."""
         if not self.has_replicas:
             return None
+        if isinstance(self.fragment, DealtFragment):
+            return self.fragment.first(thread)
         elements, used = self._dense()
         owners = self.fragment.thread_table.reshape(-1, self.fragment.num_replicas)[:, 0]
         del used
@@ -159,12 +161,15 @@ class Holding:
         return fitted(table, (thread, step, lane), self.fragment)
 
 
-def _in_groups(blocked: BlockedFragment, vector: int, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
+def _in_groups(dealt: DealtFragment, vector: int, step: Expr, lane: Expr) -> tuple[Expr, Expr]:
     """Register `step * vector + lane` as (group, place) in groups of the fragment's own width."""
-    if vector == blocked.vector:
+    if vector == dealt.vector:
         return step, lane
+    if dealt.vector % vector == 0:
+        parts = dealt.vector // vector
+        return step // parts, step % parts * vector + lane
     register = step * vector + lane
-    return register // blocked.vector, register % blocked.vector
+    return register // dealt.vector, register % dealt.vector
 
 
 @lru_cache(maxsize=256)
@@ -173,7 +178,7 @@ def holding_of(fragment: Fragment, threads: int) -> Holding:
     return Holding(fragment, threads)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """A table as an expression of variables that stand for its indices."""
 

@@ -88,7 +88,7 @@ class Layout:
 
     def get_output_shape(self) -> list[int]:
         """Bounding box of the physical index."""
-        return [int(axis.max()) + 1 for axis in self.table]
+        return list(self._output_shape)
 
     def get_forward_vars(self) -> list[Var]:
         """Placeholders of the logical index."""
@@ -125,6 +125,10 @@ class Layout:
         return tuple(tables().tabulate(e, self.variables, self.shape) for e in self.forward)
 
     @cached_property
+    def _output_shape(self) -> tuple[int, ...]:
+        return tuple(int(axis.max()) + 1 for axis in self.table)
+
+    @cached_property
     def offsets(self) -> Table:
         """Linearised physical index of every element, of shape `get_input_shape()`."""
         return tables().linearize(self.table, self.shape)
@@ -140,7 +144,7 @@ class Layout:
 
     def is_equal(self, other: object) -> bool:
         """Whether both map the same indices to the same places."""
-        return (
+        return self is other or (
             isinstance(other, Layout)
             and self.shape == other.shape
             and tables().same(self.table, other.table)

@@ -22,20 +22,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tilelang.errors import ArgumentError, LayoutError
 from tilelang.ir.expr import Expr, as_expr
+from tilelang.ir.record import record
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout, static_shape
+from tilelang.layout.quad_swizzle import quad_swizzle
 from tilelang.layout.warp_policy import GemmWarpPolicy
 
 LANES = 32
 CHUNK_BYTES = 16  # what one lane's address covers in `ldmatrix`, and one asynchronous copy
+_SINGLE_BITS = 64  # of elements that lanes fetch one at a time, as `ldmatrix` cannot
 _BANK_CHUNKS = 8  # chunks in the 128 bytes that all banks deliver at once
 
 
-@dataclass(frozen=True)
+@record
 class MmaAtom:
     """One instruction: `m` by `n` by `k`.
 
@@ -95,7 +97,7 @@ class MmaAtom:
         return row % 8 * 4 + k % self.chunk // self.per_word
 
 
-@dataclass(frozen=True)
+@record
 class WarpTiles:
     """A block tile of `M` by `N`, cut for `warps_m` by `warps_n` warps.
 
@@ -299,7 +301,8 @@ def bank_swizzle(shape: Sequence[int], bits: int) -> Layout | None:
          32-byte rows                              c ^ (r // 4 % 2)
 
     Wider rows count by the largest of these that divides them: 192-byte rows as 64-byte ones. Rows
-    of an odd number of chunks start in different banks by themselves.
+    of an odd number of chunks start in different banks by themselves. 64-bit elements are read one
+    by one, 4 rows of 4 at a time, for which `quad_swizzle` turns rows otherwise.
 
     Args:
         shape: of the buffer; the last axis is the row, those before the last two are slots.
@@ -314,6 +317,9 @@ def bank_swizzle(shape: Sequence[int], bits: int) -> Layout | None:
     period = math.gcd(chunks, _BANK_CHUNKS)
     if len(sizes) < 2 or sizes[-1] % vector or period == 1:
         return None
+    turned = quad_swizzle(sizes, bits) if bits == _SINGLE_BITS else None
+    if turned is not None:
+        return turned
 
     def forward(*indices: Expr) -> list[Expr]:
         *lead, row, column = indices

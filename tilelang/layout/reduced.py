@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tilelang.ir.expr import Expr, Var
+from tilelang.ir.record import record
 from tilelang.layout.distinct import distinct
 from tilelang.layout.fit import fit
 from tilelang.layout.fragment import Fragment
@@ -62,7 +62,7 @@ def line_numbers(shape: Sequence[int], dim: int) -> Table:
     return np.broadcast_to(np.expand_dims(lines, dim), tuple(shape)).ravel()
 
 
-@dataclass(frozen=True)
+@record
 class Slots:
     """Registers that one thread combines.
 
@@ -103,7 +103,7 @@ def _slot_for(column: Table, columns: Table, witness: int) -> int:
     return columns.shape[1]
 
 
-@dataclass(frozen=True)
+@record
 class Partials:
     """How a fragment's elements become one value per line.
 

@@ -21,6 +21,7 @@ from tilelang.errors import LayoutError
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import BufferLoad, BufferRegion, Expr
 from tilelang.layout.layout import Layout, static_shape
+from tilelang.layout.quad_swizzle import quad_swizzle
 
 _ROWS = 8  # of an atom: the XOR repeats after 8 rows
 _VECTOR_BITS = 128  # a chunk: what one thread moves at once
@@ -40,7 +41,8 @@ class SwizzleMode(IntEnum):
         return self.value * _VECTOR_BITS // 8
 
 
-def _buffer_of(operand: Any) -> Buffer:
+def buffer_of(operand: Any) -> Buffer:
+    """The buffer that `operand` is, or is a part of."""
     if isinstance(operand, (BufferLoad, BufferRegion)):
         return operand.buffer
     if isinstance(operand, Buffer):
@@ -50,13 +52,29 @@ def _buffer_of(operand: Any) -> Buffer:
 
 def matrix_shape(operand: Any) -> tuple[int, int, int]:
     """Rows (all leading extents), columns (the last one) and bits per element of a buffer."""
-    buffer = _buffer_of(operand)
+    buffer = buffer_of(operand)
     shape = static_shape(buffer.shape)
     if len(shape) < 2:
         raise LayoutError(
             f"a swizzle needs rows and columns; `{buffer.name}` has rank {len(shape)}"
         )
     return math.prod(shape[:-1]), shape[-1], buffer.dtype.bits
+
+
+def require_multiple(buffer: Buffer, axis: int, step: int, what: str) -> None:
+    """Extent `axis` (from the end) of `buffer`, which counts `what`, is a multiple of `step`.
+
+    Raises:
+        LayoutError: otherwise; it says which extents would do.
+    """
+    extent = static_shape(buffer.shape)[axis]
+    if extent % step:
+        near = [n for n in (extent // step * step, -(-extent // step) * step) if n]
+        raise LayoutError(
+            f"`{buffer.name}`: its dimension {len(buffer.shape) + axis} counts {what} and must be "
+            f"a multiple of {step}, got {extent}",
+            hint=f"make it {' or '.join(map(str, near))}",
+        )
 
 
 def _swizzled(rows: int, columns: int, bits: int, mode: SwizzleMode) -> Layout:
@@ -81,7 +99,7 @@ def _make(operands: Sequence[Any], mode: SwizzleMode) -> Layout:
     if len(operands) == 3:
         rows, columns, bits = (int(v) for v in operands)
         return _swizzled(rows, columns, bits, mode)
-    shape = static_shape(_buffer_of(operands[0]).shape)
+    shape = static_shape(buffer_of(operands[0]).shape)
     layout = _swizzled(*matrix_shape(operands[0]), mode)
     return layout if len(shape) == 2 else layout.reshape(shape)
 
@@ -103,7 +121,7 @@ def make_quarter_bank_swizzled_layout(*operand: Any) -> Layout:
 
 def make_linear_layout(buffer: Any) -> Layout:
     """Row-major."""
-    shape = static_shape(_buffer_of(buffer).shape)
+    shape = static_shape(buffer_of(buffer).shape)
 
     def forward(*indices: Expr) -> Expr:
         flat = indices[0]
@@ -117,7 +135,7 @@ def make_linear_layout(buffer: Any) -> Layout:
 def make_padded_layout(buffer: Any, padding_bits: int = _VECTOR_BITS) -> Layout:
     """Row-major with each row `padding_bits` longer, so that rows start in different banks."""
     _, columns, bits = matrix_shape(buffer)
-    shape = static_shape(_buffer_of(buffer).shape)
+    shape = static_shape(buffer_of(buffer).shape)
     stride = columns + padding_bits // bits
 
     def forward(*indices: Expr) -> Expr:
@@ -163,9 +181,16 @@ def make_swizzled_layout(buffer: Any, k_major: bool = True, allow_pad: bool = Tr
     Args:
         k_major: the contraction axis is the last one.
         allow_pad: longer rows may be used where no swizzle of at least 64 bytes fits.
+
+    64-bit elements have a swizzle of their own: a thread reads one of them at a time, and half a
+    warp reads 4 rows of 4 neighbours.
     """
     mode = widest_swizzle(buffer)
     _, _, bits = matrix_shape(buffer)
+    if bits == 64:
+        turned = quad_swizzle(buffer_of(buffer).shape, bits)
+        if turned is not None:
+            return turned
     if allow_pad and (mode < SwizzleMode.SWIZZLE_64B or (bits == 8 and not k_major)):
         return make_padded_layout(buffer)
     return make_linear_layout(buffer) if mode is SwizzleMode.NONE else _make((buffer,), mode)

@@ -23,7 +23,8 @@ Table = npt.NDArray[np.int64]
 
 def tabulate(value: Expr, variables: Sequence[Var], shape: Sequence[int]) -> Table:
     """`value` at every point of `shape`, one variable per axis."""
-    env = dict(zip(variables, np.indices(tuple(shape), dtype=np.int64)))
+    # Open grids: what depends on few of the variables is computed for those alone.
+    env = dict(zip(variables, np.indices(tuple(shape), dtype=np.int64, sparse=True)))
     return np.broadcast_to(evaluate(value, env), tuple(shape)).astype(np.int64)
 
 
@@ -50,6 +51,19 @@ def collision(offsets: Table) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     pair = (order[same[0]], order[same[0] + 1])
     first, second = (tuple(int(x) for x in np.unravel_index(p, offsets.shape)) for p in pair)
     return first, second
+
+
+def number_in_group(groups: Table, variables: Sequence[Expr]) -> Expr | None:
+    """Of each element, how many before it, in row-major order, are of its group.
+
+    `None` where that is no expression of `variables`, one per axis.
+    """
+    flat = groups.ravel()
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], flat[order], side="left")
+    numbers = np.empty(flat.size, np.int64)
+    numbers[order] = np.arange(flat.size) - starts
+    return fit(numbers.reshape(groups.shape), variables)
 
 
 def places_are_unique(threads: Table, offsets: Table) -> bool:

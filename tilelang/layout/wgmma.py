@@ -3,7 +3,8 @@
 A warp group is four warps; an instruction multiplies 64 rows, 16 for each warp, laid out within the
 warp as for `mma.sync` (`layout.mma`). In: tile sizes, from `tileop.cuda.wgmma`. Out: `Fragment`s of
 the accumulator and of an A operand in registers; the layout in which the instruction finds an
-operand in shared memory. It knows no operation and emits nothing.
+operand in shared memory. The newest are kept, with their tables: one compilation asks for each
+several times. It knows no operation and emits nothing.
 
 The tile of a block is cut into equal parts of consecutive rows and columns, one per warp group; the
 group's number = column part * groups_m + row part. Registers: the atoms (m64n8 of C, m64k16 of A)
@@ -12,11 +13,12 @@ in row-major order, so those of an accumulator [M, N] are those of the A operand
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilelang.ir.expr import Expr, as_expr
+from tilelang.ir.record import record
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout, static_shape
 from tilelang.layout.mma import LANES, MmaAtom
@@ -38,7 +40,7 @@ _SWIZZLES = {
 _ATOM = MmaAtom(16, 8, DEPTH, 2, 16)
 
 
-@dataclass(frozen=True)
+@record
 class GroupTiles:
     """A block tile of `M` by `N`, cut for `groups_m` by `groups_n` warp groups."""
 
@@ -69,6 +71,7 @@ class GroupTiles:
         return warp * LANES + lane
 
 
+@functools.lru_cache(maxsize=16)
 def group_accumulator(tiles: GroupTiles) -> Fragment:
     """C `[M, N]`: every element in one thread."""
     across = tiles.columns // 8
@@ -83,6 +86,7 @@ def group_accumulator(tiles: GroupTiles) -> Fragment:
     return Fragment([tiles.M, tiles.N], place)
 
 
+@functools.lru_cache(maxsize=16)
 def group_operand_A(tiles: GroupTiles, K: int) -> Fragment:
     """A `[M, K]`: each element in one thread of every column part."""
     along = K // DEPTH
@@ -110,7 +114,12 @@ def panel_layout(shape: Sequence[int], bits: int, span: int) -> Layout:
     Args:
         shape: of the buffer; rows are the axis before the last, axes before it are slots.
     """
-    *lead, rows, columns = static_shape(shape)
+    return _panel_layout(static_shape(shape), bits, span)
+
+
+@functools.lru_cache(maxsize=16)
+def _panel_layout(shape: tuple[int, ...], bits: int, span: int) -> Layout:
+    *lead, rows, columns = shape
     layout = _SWIZZLES[span](rows, columns, bits)
     return layout.expand(lead) if lead else layout
 
@@ -127,4 +136,4 @@ def span_of(layout: Layout, shape: Sequence[int], bits: int) -> int | None:
 
 
 def _is_same(a: Layout, b: Layout) -> bool:
-    return a.shape == b.shape and bool((a.offsets == b.offsets).all())
+    return a is b or (a.shape == b.shape and bool((a.offsets == b.offsets).all()))

@@ -49,13 +49,14 @@ def device_options() -> dict[str, str] | None:
 
     Asks the driver; where its library cannot even be opened, no bindings are imported.
     """
-    if not _has_driver_library() or not load(_IS_AVAILABLE)():
+    if not has_driver_library() or not load(_IS_AVAILABLE)():
         return None
     return {"arch": str(load(_PROPERTIES)(0).arch)}
 
 
 @functools.lru_cache(maxsize=1)
-def _has_driver_library() -> bool:
+def has_driver_library() -> bool:
+    """Whether the driver's library can be opened; it is not initialised."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         ctypes.CDLL(name)

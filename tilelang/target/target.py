@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from tilelang.errors import TargetError
+from tilelang.ir.record import record
 
 
-@dataclass(frozen=True)
+@record
 class TargetRow:
     """One kind of target. Paths are `"module:attribute"`, loaded on first use.
 

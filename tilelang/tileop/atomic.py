@@ -7,10 +7,13 @@ tile that lie outside `dst` are not updated.
 
 from __future__ import annotations
 
-from tilelang.ir.expr import BufferRegion, Expr
+from tilelang.errors import Span
+from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, as_expr, cast
 from tilelang.ir.region import AxisPair, non_unit_axes, pair_axes
+from tilelang.ir.stmt import Evaluate, Stmt
 from tilelang.ir.tile import TileOp
 from tilelang.tileop.base import TileOperator
+from tilelang.tileop.loops import element, shifted, spread
 
 
 class Atomic(TileOperator):
@@ -48,3 +51,15 @@ class Atomic(TileOperator):
         if self.src is None:
             return [self.dst.extents[a] for a in self.dst_axes]
         return [self.src.extents[a] for a in self.src_axes]
+
+    def update(self, indices: tuple[Expr, ...], span: Span | None = None) -> Stmt:
+        """The update of one element, at `indices` of the loops."""
+        buffer = self.dst.buffer
+        target = BufferLoad(buffer, shifted(self.dst, spread(self.dst, self.dst_axes, indices)))
+        if self.src is not None:
+            value = element(self.src, spread(self.src, self.src_axes, indices))
+        else:
+            assert self.value is not None, "a tile of atomics has values or one value"
+            value = self.value
+        args = (target, cast(value, buffer.dtype), as_expr(self.memory_order))
+        return Evaluate(Call(f"atomic_{self.kind}", args, buffer.dtype), span=span)

@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tilelang.errors import TargetError
 from tilelang.ir.expr import BufferRegion, Expr
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Stmt
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.tileop.context import LayoutContext, LayoutNeeds, LowerContext
@@ -42,7 +42,7 @@ class Instruction:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@record
 class Decision:
     """Which instruction a tile operation got, and why not the ones before it."""
 

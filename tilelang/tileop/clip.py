@@ -8,7 +8,6 @@ constant extents, and give edge tiles loops over what is left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilelang.ir.expr import (
     BufferRegion,
@@ -21,13 +20,14 @@ from tilelang.ir.expr import (
     logical_and,
     maximum,
     minimum,
-    promote,
 )
+from tilelang.ir.number import promote
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Bind, Stmt
 from tilelang.tileop.context import LowerContext
 
 
-@dataclass(frozen=True)
+@record
 class Interval:
     """Iterations `low <= i < high` of a loop of `extent` iterations.
 

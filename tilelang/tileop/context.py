@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, IntImm, as_condition, as_expr, cast
+from tilelang.ir.record import record
 
 if TYPE_CHECKING:
     from tilelang.ir.stmt import Stmt
@@ -84,7 +85,7 @@ class LayoutContext:
         return chosen
 
 
-@dataclass(frozen=True)
+@record
 class BlockThreads:
     """The threads of a block that run a tile operation together.
 

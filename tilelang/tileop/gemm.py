@@ -7,17 +7,16 @@ are the matrix, those before have extent 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import BufferRegion, Expr, as_expr, const_value, is_const
+from tilelang.ir.record import record
 from tilelang.ir.region import are_equal
 from tilelang.ir.tile import TileOp
 from tilelang.tileop.base import TileOperator
 from tilelang.tileop.context import LayoutContext
 
 
-@dataclass(frozen=True)
+@record
 class Matrix:
     """A region seen as `rows` by `columns`; axis numbers are the buffer's."""
 

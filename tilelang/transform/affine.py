@@ -8,13 +8,14 @@ types that hold all values are passed over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from tilelang.ir.expr import Add, Cast, Expr, IntImm, Mul, Sub, Var, as_expr, cast, promote
+from tilelang.ir.expr import Add, Cast, Expr, IntImm, Mul, Sub, Var, as_expr, cast
+from tilelang.ir.number import promote
+from tilelang.ir.record import record
 from tilelang.ir.visitor import used_vars
 
 
-@dataclass(frozen=True)
+@record
 class Affine:
     """`constant + sum(coefficient * variable)`; no coefficient is 0."""
 

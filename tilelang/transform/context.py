@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tilelang.ir.record import record
 from tilelang.target.target import Target
 from tilelang.transform.config import PassConfigKey, option
 
 
-@dataclass(frozen=True)
+@record
 class PassContext:
     """One compilation's target and options.
 

@@ -17,13 +17,12 @@ groups are committed before `wait(k)` as were, so its count stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.ir.annotation import IN_RANGE
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import BufferLoad, Call, Expr, as_expr, is_const
 from tilelang.ir.node import Node, replace
 from tilelang.ir.ops import is_pure
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Attr, Bind, BufferStore, Evaluate, For, LoopKind, Seq, Stmt, seq
 from tilelang.ir.visitor import Mutator, used_buffers, walk
 
@@ -43,7 +42,7 @@ class DeferProducts(Mutator):
         return made if parts is None else deferred(made, parts)
 
 
-@dataclass(frozen=True)
+@record
 class Parts:
     """A loop body, cut: `waits, binds and others, issue, wait, pin`."""
 

@@ -21,7 +21,7 @@ from tilelang.tileop.base import TileOperator
 from tilelang.tileop.copy import Copy
 from tilelang.tileop.fill import Fill
 from tilelang.tileop.im2col import Im2Col
-from tilelang.tileop.loops import element, nest, shifted, spread, store
+from tilelang.tileop.loops import element, nest, spread, store
 from tilelang.tileop.registry import operator_for
 from tilelang.tileop.transpose import Transpose
 from tilelang.transform.context import PassContext
@@ -172,19 +172,7 @@ def _expand_fill(op: Fill) -> Stmt:
 
 
 def _expand_atomic(op: Atomic) -> Stmt:
-    buffer = op.dst.buffer
-
-    def body(indices: Indices) -> Stmt:
-        target = BufferLoad(buffer, shifted(op.dst, spread(op.dst, op.dst_axes, indices)))
-        if op.src is not None:
-            value = element(op.src, spread(op.src, op.src_axes, indices))
-        else:
-            assert op.value is not None, "a tile of atomics has values or one value"
-            value = op.value
-        args = (target, cast(value, buffer.dtype), as_expr(op.memory_order))
-        return Evaluate(Call(f"atomic_{op.kind}", args, buffer.dtype), span=op.node.span)
-
-    return parallel(op.node, op.extents, body)
+    return parallel(op.node, op.extents, lambda indices: op.update(indices, op.node.span))
 
 
 def _expand_transpose(op: Transpose) -> Stmt:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from tilelang.errors import Span
 from tilelang.ir.buffer import GLOBAL, SHARED_SCOPES, Buffer
 from tilelang.ir.expr import BufferLoad, Call, Expr, StringImm, Var
 from tilelang.ir.node import Node
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, For, Stmt, While
 from tilelang.ir.visitor import children, substitute
 
@@ -24,7 +24,7 @@ Kind = Literal["read", "write", "atomic"]
 POINTER_OPS = ("address_of", "access_ptr")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(eq=False)
 class Place:
     """Where an access stands: the statements around it, outermost first, and itself last.
 
@@ -40,7 +40,7 @@ class Place:
         return tuple(s for s in self.path if isinstance(s, (For, While)))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(eq=False)
 class Access:
     """One access by one thread.
 
@@ -71,7 +71,7 @@ class Access:
         return self.kind != "read"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operand:
     """What an operation does at the pointer in argument `argument`.
 

@@ -8,13 +8,14 @@ write is in flight until a wait, and seen by other threads after a barrier behin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tilelang.errors import Span
-from tilelang.ir.buffer import GLOBAL
+from tilelang.ir.buffer import GLOBAL, Buffer
 from tilelang.ir.expr import Call, const_value
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Allocate, Attr, Break, Continue, For, If, LoopKind, Seq, Stmt, While
 from tilelang.transform.hazards import Access
 from tilelang.transform.hazards_overlap import MANY, Overlap
@@ -44,7 +45,7 @@ Dependence = Literal["read after write", "write after read", "write after write"
 Spot = tuple[Literal["before", "end"], int]  # before a statement, or at the end of a loop body
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hazard:
     """Two accesses whose order is not decided.
 
@@ -79,10 +80,17 @@ class _Found(Exception):
 
 
 class Flow:
-    """The analysis of one launch; `first` and `every` may be asked again with other barriers."""
+    """The analysis of one launch; `first` and `every` may be asked again with other barriers.
 
-    def __init__(self, program: Program) -> None:
+    Args:
+        wanted: which hazards `first` looks for, by their buffers: before, after. All without it.
+    """
+
+    def __init__(
+        self, program: Program, wanted: Callable[[Buffer, Buffer], bool] | None = None
+    ) -> None:
         self.program = program
+        self.wanted = wanted
         self.barriers: Mapping[Spot, Hazard] = {}
         self.hazards: dict[tuple[int, int, bool], Hazard] | None = None
         self.loops: list[_Loop] = []
@@ -177,6 +185,9 @@ class Flow:
     def _check(self, pending: Pending, access: Access) -> None:
         before = pending.access
         if not may_conflict(before, access):
+            return
+        is_wanted = self.wanted is None or self.wanted(before.buffer, access.buffer)
+        if self.hazards is None and not is_wanted:
             return
         in_flight = pending.phase != "done"
         drains = in_flight and before.buffer.data is not access.buffer.data
@@ -279,12 +290,16 @@ class Flow:
         if is_uneven:
             entry = mapped(entry, unsure)
         head, leaving = entry, None
+        to_come = const_value(loop.extent) if isinstance(loop, For) else None  # iterations
         while True:
             start = self._own(loop, head) if isinstance(loop, While) else head
             end = joined(self._visit(loop.body, start), *self.loops[-1].continues)
             if end is not None:
                 end = self._added(("end", id(loop)), end)
             leaving = start if isinstance(loop, While) else end
+            to_come = None if to_come is None else to_come - 1
+            if to_come is not None and to_come <= 0:
+                break
             grown = joined(head, mapped(end or {}, lambda p: one_later(p, id(loop))))
             assert grown is not None, "the head is reachable"
             if grown.keys() == head.keys():

@@ -238,13 +238,15 @@ class _Comparison:
         else:
             sides = (self.a, self.b)
             repeat = period([e for s in sides for e in (*s.starts, *s.guards)], var)
-            if repeat is not None:
-                first = bounds[0] if bounds is not None else 0
-                values = np.arange(first, first + repeat, dtype=np.int64)
-            elif self._cancels(var):
+            if repeat is None and self._cancels(var):
                 return np.zeros(1, np.int64)
-            else:
+            if repeat is None:  # the slots of a pipeline, under a condition on the iteration
+                repeat = period([e for s in sides for e in s.starts], var)
+                self._drop_conditions_on(var)
+            if repeat is None:
                 raise _Undecided
+            first = bounds[0] if bounds is not None else 0
+            values = np.arange(first, first + repeat, dtype=np.int64)
         return values[:1] if values.size > 64 and self._cancels(var) else values
 
     def _distinct(
@@ -289,11 +291,16 @@ class _Comparison:
             first, second = split_linear(x, var), split_linear(y, var)
             if first is None or second is None or first[0] != second[0]:
                 return False
+        self._drop_conditions_on(var)
+        return True
+
+    def _drop_conditions_on(self, var: Var) -> None:
+        """Both accesses then happen more often than they do: they are told apart for certain, and
+        meet perhaps."""
         for side in (self.a, self.b):
             kept = [g for g in side.guards if not any(v is var for v in used_vars(g))]
             if len(kept) != len(side.guards):
                 side.guards, side.exact = kept, False
-        return True
 
     # -- the tables ------------------------------------------------------------------------------
 

@@ -140,15 +140,14 @@ class Program:
         """Whether iterations may leave different things behind: some of it ordered or skipped."""
         if id(loop) not in self._uneven:
             self._uneven[id(loop)] = any(
-                isinstance(n, (Break, Continue)) or (isinstance(n, Call) and n.op in SYNCS)
-                for n in walk(loop)
+                isinstance(s, (Break, Continue)) or self.syncs.get(id(s)) for s in statements(loop)
             )
         return self._uneven[id(loop)]
 
     def leaves(self, loop: For | While) -> bool:
         """Whether there is a `break` or `continue` in `loop`."""
         if id(loop) not in self._left:
-            self._left[id(loop)] = any(isinstance(n, (Break, Continue)) for n in walk(loop))
+            self._left[id(loop)] = any(isinstance(s, (Break, Continue)) for s in statements(loop))
         return self._left[id(loop)]
 
     def as_one(self, loop: For | While) -> list[Access] | None:
@@ -160,12 +159,12 @@ class Program:
         return self._whole[id(loop)]
 
     def _find_whole(self, loop: For) -> list[Access] | None:
-        inner = [s for s in walk(loop) if isinstance(s, Stmt)]
+        inner = list(statements(loop))
         self.inner[id(loop)] = {id(s) for s in inner}
         found = [a for s in inner for a in self.accesses.get(id(s), ())]
         if loop.kind is LoopKind.VECTORIZED:
             return found
-        if any(isinstance(n, Call) and n.op in SYNCS for n in walk(loop)):
+        if any(self.syncs.get(id(s)) for s in inner):
             return None
         around = {id(s): 0 for s in self.places[id(loop)].loops if s is not loop}
         for a in found:
@@ -210,6 +209,17 @@ def own_expressions(stmt: Stmt) -> list[Node]:
             return []
         case _:
             return [stmt]
+
+
+def statements(stmt: Stmt) -> Iterator[Stmt]:
+    """`stmt` and the statements inside, without their expressions; a `Seq` stands for its own."""
+    if isinstance(stmt, Seq):
+        for child in stmt.stmts:
+            yield from statements(child)
+        return
+    yield stmt
+    for body, _ in bodies_of(stmt):
+        yield from statements(body)
 
 
 def bodies_of(stmt: Stmt) -> Iterator[tuple[Stmt, tuple[tuple[Expr, bool], ...]]]:

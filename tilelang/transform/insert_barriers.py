@@ -8,12 +8,12 @@ that of another. What the user wrote is respected: a barrier that is there alrea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.errors import Span
+from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import HANDLE, Call, Var
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, Evaluate, For, If, Launch, Stmt, While, seq
 from tilelang.ir.visitor import Mutator, used_vars, walk
 from tilelang.transform.config import PassConfigKey
@@ -26,7 +26,7 @@ _READS_BY_PROXY = "tl_wgmma_descriptor"
 _PUBLISHES = BLOCK_BARRIERS | {"named_barrier_arrive", "tl_bar_arrive"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BarrierNote:
     """Why a barrier stands where it stands."""
 
@@ -51,15 +51,23 @@ def insert_barriers(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     """Add the barriers that shared and global memory need.
 
     Needs: thread form, logical indices. Leaves: the same with barriers; one `BarrierNote` per
-    barrier in `ctx.notes`. `TL_DISABLE_THREAD_STORAGE_SYNC` leaves the function as it is.
+    barrier in `ctx.notes`. With `TL_DISABLE_THREAD_STORAGE_SYNC`, barriers between accesses of a
+    buffer of the user's are left to the user.
 
     Raises:
         TargetError: when the number of threads is no constant.
     """
-    if not ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC):
-        func = _Insert(ctx, parameters_of(func)).mutate(distinct(func))
-    fenced: PrimFunc = _FenceProxies().mutate(func)  # type: ignore[assignment]
+    ordered = _Insert(ctx, parameters_of(func)).mutate(distinct(func))
+    fenced: PrimFunc = _FenceProxies().mutate(ordered)  # type: ignore[assignment]
     return fenced
+
+
+def is_own(before: Buffer, after: Buffer) -> bool:
+    """Whether it is the compiler that lets two accesses meet, so that no user can order them.
+
+    That is in scratch memory of an operation, and where two buffers were given the same memory.
+    """
+    return before.data is not after.data or before.span is None
 
 
 def parameters_of(func: PrimFunc) -> set[Var]:
@@ -95,13 +103,15 @@ class _Insert(Mutator):
         self.ctx = ctx
         self.parameters = parameters
         self.launch = -1
+        is_left = ctx.option(PassConfigKey.TL_DISABLE_THREAD_STORAGE_SYNC)
+        self.wanted = is_own if is_left else None
 
     def mutate_Launch(self, node: Launch) -> Launch:
         self.launch += 1
         grid = thread_grid(node)
         if grid.count == 1:
             return node
-        chosen = choose_barriers(Flow(Program(node, grid, self.parameters)))
+        chosen = choose_barriers(Flow(Program(node, grid, self.parameters), self.wanted))
         if not chosen:
             return node
         operation = "sync_warp" if grid.count <= WARP else "sync_threads"

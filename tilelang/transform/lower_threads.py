@@ -59,6 +59,7 @@ from tilelang.transform.matrix_copies import MatrixCopy, matrix_copy
 from tilelang.transform.nest_notes import Way, layout_notes, nest_note, run_time_note
 from tilelang.transform.nests import Access, Nest, Partition, RegisterTable, partition_of
 from tilelang.transform.thread_accesses import NestState, ThreadAccesses, row_major
+from tilelang.transform.thread_exit import returns, with_rest_in_branches
 from tilelang.transform.thread_regions import DivergenceError
 from tilelang.transform.thread_subset import only, threads_where
 from tilelang.transform.varying import Varying, find_varying, uses_threads
@@ -100,9 +101,11 @@ class _LowerThreads(ThreadAccesses):
 
     def mutate_Launch(self, node: Launch) -> Launch:
         self._note_launch(node)
+        self.running, self.branch, self.is_known = None, None, True
         self.has_thread_code = uses_threads(node)
         self.block = node
         self.varying = find_varying(node.body, node.thread_vars)
+        node = replace(node, body=with_rest_in_branches(node.body, self.varying))
         physical = self._physical(node.body)
         if self.pass_context.explains:
             self.pass_context.notes.extend(layout_notes(node.body, self.launch))
@@ -204,6 +207,8 @@ class _LowerThreads(ThreadAccesses):
         condition = substitute(node.condition, self.values)
         then_body = self._branch(node, condition, node.then_body) or Seq(())
         else_body = self._branch(node, logical_not(condition), node.else_body)
+        if returns(node):  # what is left of the block, work further out does not know
+            self.branch, self.is_known = node, False
         return replace(node, then_body=then_body, else_body=else_body)
 
     def _branch(self, node: If, condition: Expr, body: Stmt | None) -> Stmt | None:
@@ -223,6 +228,13 @@ class _LowerThreads(ThreadAccesses):
             made = self.mutate(body)
         self.running, self.branch, self.is_known = before
         return made
+
+    def _expect_leaving(self, loop: For | While) -> None:
+        """In a loop that some threads leave, no later iteration knows who is there."""
+        leaving = (n for n in walk(loop.body) if isinstance(n, If) and returns(n))
+        some = next((n for n in leaving if self.varying(n.condition)), None)
+        if some is not None:
+            self.branch, self.is_known = some, False
 
     def _threads_of(self, nest: Nest) -> BlockThreads:
         """Who shares the iterations of `nest`; elements of fragments belong to all of the block."""
@@ -247,6 +259,7 @@ class _LowerThreads(ThreadAccesses):
         )
 
     def mutate_While(self, node: While) -> Stmt:
+        self._expect_leaving(node)
         made = super().mutate_While(node)
         if not isinstance(made, While):
             return made
@@ -277,6 +290,7 @@ class _LowerThreads(ThreadAccesses):
             if self.nest is None:
                 return self._lower_parallel(node)
             node = replace(node, kind=LoopKind.SERIAL, annotations=())  # of one iteration around
+        self._expect_leaving(node)
         start, extent = const_value(node.start), const_value(node.extent)
         is_constant = isinstance(start, int) and isinstance(extent, int) and extent > 0
         if is_constant:

@@ -14,7 +14,6 @@ instruction are found without being named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from tilelang.errors import LayoutError
 from tilelang.ir.buffer import FRAGMENT, LOCAL, Buffer
 from tilelang.ir.expr import HANDLE, BufferLoad, Call, Cast, Expr, Var, as_expr, cast, const_value
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Allocate, BufferStore, For, LoopKind, Stmt, seq
 from tilelang.ir.visitor import substitute, used_vars
 from tilelang.layout.evaluate import evaluate
@@ -38,7 +38,7 @@ _CHUNK = 8  # elements of 16 bits whose address one lane gives
 _LANES, _ROWS = 32, 8
 
 
-@dataclass(frozen=True)
+@record
 class MatrixCopy:
     """A nest as matrix instructions.
 

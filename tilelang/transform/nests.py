@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from tilelang.ir.expr import (
     is_const,
 )
 from tilelang.ir.ops import is_pure
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Bind, BufferStore, For, Stmt, annotation
 from tilelang.ir.visitor import Mutator, substitute, used_vars, walk
 from tilelang.layout.blocked import BlockedFragment, widest_vector
@@ -49,7 +49,7 @@ _MOST_COMBINATIONS = 256  # of outer loop variables, when registers are looked u
 Ranges = Mapping[Var, tuple[int, int]]  # first value and count
 
 
-@dataclass(frozen=True)
+@record
 class Access:
     """One element that an iteration reads or writes."""
 
@@ -59,7 +59,7 @@ class Access:
     node: BufferLoad | BufferStore
 
 
-@dataclass(frozen=True)
+@record
 class AxisUse:
     """One index of an access: `sign * loop variable + rest`, or `rest` alone (`loop` is `None`)."""
 
@@ -404,7 +404,7 @@ class Partition:
         return RegisterTable(registers, tuple(variables), tuple(outer[v][0] for v in variables))
 
 
-@dataclass(frozen=True)
+@record
 class RegisterTable:
     """The register of an access: by outer variables and step; `None`: the leader's own."""
 

@@ -8,12 +8,11 @@ launches of the function from 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.errors import Span
+from tilelang.ir.record import record
 
 
-@dataclass(frozen=True)
+@record
 class LaunchNote:
     """One launch: its sizes."""
 
@@ -23,7 +22,7 @@ class LaunchNote:
     threads: int | None  # of a block; `None`: not a constant
 
 
-@dataclass(frozen=True)
+@record
 class AccessNote:
     """How the iterations of a nest access memory.
 
@@ -47,7 +46,7 @@ class AccessNote:
         return f"{text}, {conflict_text(self.conflicts)}"
 
 
-@dataclass(frozen=True)
+@record
 class NestNote:
     """How a nest (a copy, a fill, the user's own `T.Parallel`) runs.
 
@@ -85,7 +84,7 @@ class NestNote:
         return "\n  ".join([*rows, *(f"not {reason}" for reason in self.why_not)])
 
 
-@dataclass(frozen=True)
+@record
 class InstructionNote:
     """Which instruction a tile operation got, and why not the ones before it in its list."""
 
@@ -101,7 +100,7 @@ class InstructionNote:
         return "\n  ".join([f"{self.operation}: {self.chosen}", *self.details, *rejected])
 
 
-@dataclass(frozen=True)
+@record
 class ExchangeNote:
     """A fragment that passes through shared memory, where two layouts of it meet.
 
@@ -128,7 +127,7 @@ class ExchangeNote:
         )
 
 
-@dataclass(frozen=True)
+@record
 class LayoutNote:
     """Where the elements of a buffer are.
 

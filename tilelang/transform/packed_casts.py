@@ -34,7 +34,8 @@ from tilelang.transform.facts import Facts
 
 # Conversions of packed.h: type -> type of a pair.
 PAIRS = {
-    "float16": "uint32", "bfloat16": "uint32", "float8_e4m3fn": "uint16", "float8_e5m2": "uint16",
+    "float16": "uint32", "bfloat16": "uint32", "float8_e4m3": "uint16", "float8_e4m3fn": "uint16",
+    "float8_e5m2": "uint16",
 }  # fmt: skip
 
 

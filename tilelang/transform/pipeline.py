@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tilelang.env import env
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.record import record
 from tilelang.transform.context import PassContext
 
 Form: TypeAlias = Literal["tile", "thread"]
 PassFunction: TypeAlias = "Callable[[PrimFunc, PassContext], PrimFunc]"
 
 
-@dataclass(frozen=True)
+@record
 class Pass:
     """One step. `path` is `"module:function"`, loaded when first run."""
 
@@ -60,6 +60,14 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("spread_threads", "tilelang.transform.spread_threads:spread_threads", _CPU, "thread"),
     Pass("sanitize", "tilelang.transform.sanitize:sanitize", _CPU, "thread"),
     Pass("stream_stores", "tilelang.transform.stream_stores:stream_stores", _CPU, "thread"),
+    Pass("fuse_loops", "tilelang.transform.fuse_loops:fuse_loops", _CPU, "thread"),
+    Pass(
+        "scalarize_fragments",
+        "tilelang.transform.scalarize_fragments:scalarize_fragments",
+        _CPU,
+        "thread",
+    ),
+    Pass("prefetch_blocks", "tilelang.transform.prefetch_blocks:prefetch_blocks", _CPU, "thread"),
     Pass("simplify_threads", "tilelang.transform.simplify:simplify", form="thread"),
     Pass("plan_memory", "tilelang.transform.plan_memory:plan_memory", _CPU, "thread"),
     Pass(

@@ -15,6 +15,7 @@ from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, IntImm, Let, 
 from tilelang.ir.func import RESTRICT_DROPPED, PrimFunc
 from tilelang.ir.node import Node
 from tilelang.ir.ops import Effect, effect_of
+from tilelang.ir.record import record
 from tilelang.ir.stmt import Allocate, Bind, BufferStore, For, If, LoopKind, Seq, Stmt, While
 from tilelang.ir.tile import TileOp
 from tilelang.ir.visitor import children, used_vars, walk
@@ -29,7 +30,7 @@ _BY_HAND = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Access:
     """One place of a statement where a buffer is read or written."""
 
@@ -39,7 +40,7 @@ class Access:
     op: str | None = None  # the tile operation that does it
 
 
-@dataclass(frozen=True)
+@record
 class Effects:
     """All accesses of a statement, and whether it does something besides memory."""
 

@@ -15,6 +15,7 @@ from tilelang.ir import annotation as keys
 from tilelang.ir.expr import BufferLoad, Call, Expr, Let, Var, as_expr, constant, logical_not
 from tilelang.ir.node import replace
 from tilelang.ir.ops import Effect, effect_of, is_pure
+from tilelang.ir.record import record
 from tilelang.ir.stmt import (
     Allocate,
     Attr,
@@ -35,7 +36,7 @@ from tilelang.transform.scoped import written_storage
 Around: TypeAlias = "tuple[Stmt, ...]"
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Piece:
     """A statement that moves as one.
 

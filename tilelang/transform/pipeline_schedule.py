@@ -12,11 +12,11 @@ Reads IR and changes none; `pipeline_emit` writes what is planned here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 
 from tilelang.ir import annotation as keys
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Var
+from tilelang.ir.record import record
 from tilelang.ir.stmt import (
     For,
     annotation,
@@ -34,7 +34,7 @@ from tilelang.transform.pipeline_pieces import Body, Piece
 _KNOW_SLOTS = frozenset((None, "copy", "fill", "gemm", "atomic"))
 
 
-@dataclass(frozen=True)
+@record
 class Plan:
     """The schedule of one loop.
 

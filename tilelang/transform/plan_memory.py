@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +20,7 @@ from tilelang.ir.buffer import GLOBAL, Buffer
 from tilelang.ir.expr import Var, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
+from tilelang.ir.record import record
 from tilelang.ir.stmt import (
     Allocate,
     Annotations,
@@ -44,7 +44,7 @@ STACK_TOTAL_BYTES = 32768  # of one launch; threads of some systems have 512 KiB
 Place = Literal["scalar", "stack", "arena"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PlannedBuffer:
     """One allocated buffer, its place, and the statements (by number) between which it is live."""
 
@@ -73,7 +73,7 @@ class PlannedBuffer:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryPlan:
     """Memory of one launch."""
 
@@ -187,15 +187,22 @@ def plan_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     return replace(func, body=_Planner(ctx).mutate(func.body))
 
 
-class _Planner(Mutator):
+class ArenaPlanner(Mutator):
+    """Writes the plan of each launch into it: offsets at allocations, the arena's bytes, and
+    workspaces in front. `plan` decides, and is the target's."""
+
     def __init__(self, ctx: PassContext) -> None:
-        self.ctx = ctx  # takes the plans; a CPU has no limit to check against
+        self.ctx = ctx  # takes the plans
         self.places: dict[Var, PlannedBuffer] = {}
         self.workspaces: list[Stmt] = []
         self.in_launch = False
 
+    def plan(self, launch: Launch) -> MemoryPlan:
+        """The places of the buffers of `launch` that have one."""
+        raise NotImplementedError
+
     def mutate_Launch(self, node: Launch) -> Stmt:
-        plan = plan_launch(node)
+        plan = self.plan(node)
         self.ctx.notes.append(plan)
         self.places = {p.buffer.data: p for p in plan.buffers}
         self.workspaces, self.in_launch = [], True
@@ -215,8 +222,15 @@ class _Planner(Mutator):
         if node.buffer.scope() == GLOBAL:  # one for all blocks, so the host makes it
             self.workspaces.append(node)
             return None
-        place = self.places[node.buffer.data]
+        place = self.places.get(node.buffer.data)
+        if place is None:
+            return node
         return replace(node, annotations=_with_place(node.annotations, place))
+
+
+class _Planner(ArenaPlanner):
+    def plan(self, launch: Launch) -> MemoryPlan:
+        return plan_launch(launch)  # a CPU has no limit to check against
 
 
 def _with_place(annotations: Annotations, place: PlannedBuffer) -> Annotations:

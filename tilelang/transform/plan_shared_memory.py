@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilelang.errors import Note, ResourceError, Span, TargetError
-from tilelang.ir.annotation import ARENA_BYTES, ARENA_OFFSET, LAYOUT, SHARES_ARENA, VERSIONS
-from tilelang.ir.buffer import GLOBAL, Buffer, format_shape
-from tilelang.ir.expr import Var, const_value
+from tilelang.ir.annotation import LAYOUT, VERSIONS
+from tilelang.ir.buffer import Buffer, format_shape
+from tilelang.ir.expr import const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
-from tilelang.ir.stmt import Allocate, Attr, For, If, Launch, Seq, Stmt, While, annotation, seq
-from tilelang.ir.visitor import Mutator, walk
+from tilelang.ir.stmt import Allocate, Attr, For, If, Launch, Stmt, While, annotation
+from tilelang.ir.visitor import walk
 from tilelang.layout.layout import Layout
 from tilelang.target.cuda import DEFAULT_ARCH, max_shared_bytes
 from tilelang.target.target import Target
@@ -31,6 +31,7 @@ from tilelang.transform.context import PassContext
 from tilelang.transform.hazards_program import diverges
 from tilelang.transform.liveness import Liveness, Period, period_of
 from tilelang.transform.plan_memory import (
+    ArenaPlanner,
     MemoryPlan,
     PlannedBuffer,
     buffer_bytes,
@@ -61,44 +62,14 @@ def plan_shared_memory(func: PrimFunc, ctx: PassContext) -> PrimFunc:
     return replace(func, body=_Planner(ctx).mutate(func.body))
 
 
-class _Planner(Mutator):
-    def __init__(self, ctx: PassContext) -> None:
-        self.ctx = ctx
-        self.places: dict[Var, PlannedBuffer] = {}
-        self.workspaces: list[Stmt] = []
-        self.in_launch = False
-
-    def mutate_Launch(self, node: Launch) -> Stmt:
-        check_threads(node)
-        check_grid(node)
+class _Planner(ArenaPlanner):
+    def plan(self, launch: Launch) -> MemoryPlan:
+        check_threads(launch)
+        check_grid(launch)
         reuse = not self.ctx.option(PassConfigKey.TL_DISABLE_SHARED_MEMORY_REUSE)
-        plan, allocations = plan_shared(node, reuse)
-        _check_limit(node, plan, allocations, self.ctx.target)
-        self.places = {p.buffer.data: p for p in plan.buffers}
-        self.workspaces, self.in_launch = [], True
-        body = self.mutate(node.body)
-        self.in_launch = False
-        kept = tuple((k, v) for k, v in node.annotations if k != ARENA_BYTES)
-        made = replace(
-            node,
-            body=Seq(()) if body is None else body,
-            annotations=(*kept, (ARENA_BYTES, plan.arena_bytes)),
-        )
-        self.ctx.notes.append(plan)
-        return seq([*self.workspaces, made])
-
-    def mutate_Allocate(self, node: Allocate) -> Stmt | None:
-        if not self.in_launch:
-            return node
-        if node.buffer.scope() == GLOBAL:  # one for all blocks, so the host makes it
-            self.workspaces.append(node)
-            return None
-        if not node.buffer.is_shared:
-            return node
-        place = self.places[node.buffer.data]
-        kept = tuple((k, v) for k, v in node.annotations if k not in (ARENA_OFFSET, SHARES_ARENA))
-        shares = ((SHARES_ARENA, True),) if place.shares else ()
-        return replace(node, annotations=(*kept, (ARENA_OFFSET, place.offset), *shares))
+        plan, allocations = plan_shared(launch, reuse)
+        _check_limit(launch, plan, allocations, self.ctx.target)
+        return plan
 
 
 # -- places --------------------------------------------------------------------------------------

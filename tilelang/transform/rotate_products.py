@@ -19,7 +19,6 @@ also frees the slot that the next copies overwrite.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilelang.ir.annotation import IN_RANGE, PRODUCT_HEAD, PRODUCT_LAST
 from tilelang.ir.buffer import Buffer
@@ -27,6 +26,7 @@ from tilelang.ir.expr import BufferLoad, Call, Expr, Var, is_const
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import Node, replace
 from tilelang.ir.ops import is_pure
+from tilelang.ir.record import record
 from tilelang.ir.stmt import (
     Allocate,
     Attr,
@@ -75,7 +75,7 @@ class _Unmark(Mutator):
         return self.mutate_children(node)
 
 
-@dataclass(frozen=True)
+@record
 class Parts:
     """A loop body, cut: `waits, before, head, after, last`, with the arrays that `head` fills."""
 

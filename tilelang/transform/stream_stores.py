@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tilelang.ir.buffer import GLOBAL, LOCAL, Buffer, extent_of
+from tilelang.ir.buffer import GLOBAL, LOCAL, Buffer, extent_of, row_major_strides
 from tilelang.ir.expr import (
     BufferLoad,
     Call,
@@ -73,11 +73,20 @@ def _is_large(buffer: Buffer) -> bool:
     count = buffer.num_elements
     return (
         buffer.scope() == GLOBAL
-        and buffer.declared_strides in (None, buffer.strides)
+        and _is_row_major(buffer)
         and buffer.dtype.elements_per_byte == 1
         and isinstance(count, int)
         and count * buffer.dtype.itemsize >= STREAMED_BYTES
     )
+
+
+def _is_row_major(buffer: Buffer) -> bool:
+    """Whether neighbours along the last axis are neighbours in memory, and rows follow rows."""
+    strides = buffer.declared_strides
+    if strides is None:
+        return True
+    constant = all(isinstance(s, int) for s in (*strides, *buffer.shape))
+    return constant and strides == row_major_strides(buffer.shape)
 
 
 class _Stream(Mutator):

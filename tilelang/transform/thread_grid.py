@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.errors import TargetError
@@ -12,6 +11,7 @@ from tilelang.ir.equality import structural_equal
 from tilelang.ir.expr import INT32, Expr, Var, as_expr, cast, const_value
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import replace
+from tilelang.ir.record import record
 from tilelang.ir.stmt import For, Launch, LoopKind, Stmt, annotation
 from tilelang.ir.visitor import Mutator, substitute, walk
 from tilelang.transform.context import PassContext
@@ -20,7 +20,7 @@ WARP = 32  # lanes of a warp
 WARP_GROUP = 128  # threads of a warp group
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class ThreadGrid:
     """Thread index variables of a launch (x, y, z) and their extents."""
 

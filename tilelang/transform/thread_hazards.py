@@ -8,11 +8,11 @@ thread touches elements of its own. Pure functions; the cutting is `thread_regio
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tilelang.ir.buffer import FRAGMENT, SHARED_SCOPES, Buffer
 from tilelang.ir.expr import BufferLoad, Call, Expr, Var, const_value
 from tilelang.ir.node import Node
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, For
 from tilelang.ir.visitor import children, walk
 from tilelang.transform.affine import affine
@@ -21,7 +21,7 @@ from tilelang.transform.thread_grid import ThreadGrid
 _SHARED = (*SHARED_SCOPES, FRAGMENT)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Access:
     """One access to memory that threads share; `indices` is `None` where any element is meant."""
 

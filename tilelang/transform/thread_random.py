@@ -10,7 +10,7 @@ from tilelang.ir.visitor import Mutator, walk
 from tilelang.transform.thread_grid import ThreadGrid
 
 RANDOM_OPS = ("rng_init", "rng_rand", "rng_rand_float")
-STATE_WORDS = 8  # of 64 bits: the size of `tl_rng` in device/c/rng.h
+STATE_WORDS = 8  # of 64 bits: the size of `tl_rng` in device/scalar/philox.h
 
 
 def with_random_state(body: Stmt, grid: ThreadGrid) -> Stmt:

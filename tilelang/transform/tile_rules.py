@@ -23,6 +23,7 @@ from tilelang.ir.expr import (
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.node import Node
 from tilelang.ir.ops import is_pure
+from tilelang.ir.record import record
 from tilelang.ir.stmt import (
     Allocate,
     Attr,
@@ -42,7 +43,7 @@ from tilelang.transform.facts import Facts
 from tilelang.transform.scoped import written_storage
 
 
-@dataclass(frozen=True)
+@record
 class Problem:
     """Something wrong, and where."""
 

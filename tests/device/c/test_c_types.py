@@ -15,7 +15,7 @@ FORMATS = {
     "float16": np.float16,
     "bfloat16": ml_dtypes.bfloat16,
     "float8_e3m4": ml_dtypes.float8_e3m4,
-    "float8_e4m3": ml_dtypes.float8_e4m3,
+    "float8_e4m3": ml_dtypes.float8_e4m3fn,
     "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
     "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
     "float8_e4m3b11fnuz": ml_dtypes.float8_e4m3b11fnuz,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.device.cuda.conftest import ARCHS, HEADERS, functions_of
 from tilelang.engine.nvrtc import CUDA_HEADERS, CompiledCubin
-from tilelang.engine.toolchain import C_HEADERS
+from tilelang.engine.toolchain import C_HEADERS, SCALAR_HEADERS
 
 CompileCuda = Callable[..., CompiledCubin]
 SHARED_HEADERS = (
@@ -129,7 +129,9 @@ def test_one_order_leaves_one_instruction(compile_cuda: CompileCuda) -> None:
     assert "atom.acq_rel.gpu.add.s32" in made.ptx
 
 
-def test_headers_include_only_each_other() -> None:
-    for header in HEADERS:
-        text = (CUDA_HEADERS / header).read_text()
-        assert set(re.findall(r"#include (\S+)", text)) <= {f'"{h}"' for h in HEADERS}, header
+def test_headers_include_only_each_other_and_what_all_targets_share() -> None:
+    shared = sorted(SCALAR_HEADERS.glob("*.h"))
+    own = {f'"{h}"' for h in HEADERS}
+    allowed = own | {f'"../scalar/{file.name}"' for file in shared}
+    for file in (*(CUDA_HEADERS / h for h in HEADERS), *shared):
+        assert set(re.findall(r"#include (\S+)", file.read_text())) <= allowed, file.name

@@ -99,6 +99,7 @@ FORMATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fn
 
 
 def _format(name: str) -> np.dtype[Any]:
+    name = "float8_e4m3fn" if name == "float8_e4m3" else name
     return np.dtype(np.float16 if name == "float16" else getattr(ml_dtypes, name))
 
 

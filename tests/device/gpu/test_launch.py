@@ -41,8 +41,11 @@ def test_values(kernel: Any, n: int) -> None:
 
 
 def test_empty_tensors(kernel: Any) -> None:
-    kernel(torch.empty(0, device="cuda"), torch.empty(0, device="cuda"), 1.0)
-    torch.cuda.synchronize()
+    nothing, X, Y = torch.empty(0, device="cuda"), *vectors(300)
+    expected = X + Y
+    kernel(nothing, nothing, 1.0)
+    kernel(X, Y, 1.0)  # after a launch that failed, no other would run
+    torch.testing.assert_close(Y, expected)
 
 
 def test_outputs_are_allocated(backend: str) -> None:

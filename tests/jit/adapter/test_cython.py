@@ -25,7 +25,8 @@ from tilelang.jit.adapter.cython import CythonKernelAdapter
 from tilelang.jit.adapter.library import LibraryGenerator
 from tilelang.target.target import Target
 
-OUT = 16  # numbers that a kernel can write down
+OUT = 16  # numbers that a kernel can write down; the last says that it ran
+RAN = 4711
 
 
 def touch(*buffers: Buffer) -> Stmt:
@@ -50,11 +51,13 @@ def recorder(
     numbers = [p for p in params if isinstance(p, Var) and p.dtype != "handle"]
     values = [v.name for v in (*numbers, *dynamic_symbols(func))]
     lines = [f"  ((double *)out)[{i}] = (double){v};" for i, v in enumerate(values)]
+    lines.append(f"  ((double *)out)[{OUT - 1}] = {RAN};")
     adapter = adapter_of(func, "\n".join([*lines, "  return 0;"]))
 
     def call(*args: Any, **keywords: Any) -> list[float]:
         written = np.full(OUT, -1.0)
         adapter(*args, written, **keywords)
+        assert written[-1] == RAN
         return written[: len(values)].tolist()
 
     return call
@@ -232,7 +235,7 @@ class TestCalls:
 
     def test_count(self) -> None:
         call = recorder([Var("x", "int32")])
-        assert message(ValueError, call) == "k(): expected 2 arguments, got 1"
+        assert message(ValueError, call) == "k(): expected 2 arguments (x, out), got 1"
 
     def test_failures_of_the_kernel(self) -> None:
         func = PrimFunc("k", (Var("x", "int32"),), Seq(()))

@@ -15,7 +15,7 @@ import torch
 
 from tests.codegen.cuda_host import launch, scale, store
 from tilelang.engine import cuda_driver
-from tilelang.errors import ArgumentError, ArgumentTypeError
+from tilelang.errors import ArgumentError, ArgumentTypeError, ResourceError
 from tilelang.ir import stmt as S
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Call, Var
@@ -322,6 +322,18 @@ class TestErrors:
         assert str(caught.value) == (
             "scale(): kernel scale_kernel (kernels.py:7) on cuda:0, grid (3, 1, 1), block "
             "(128, 1, 1), 0 bytes of dynamic shared memory: 1: a sentence about it"
+        )
+
+    def test_too_many_blocks(self, driver: FakeBindings) -> None:
+        A, n = Buffer("A", (4,), "float32"), Var("n", "int32")
+        func = PrimFunc("k", (A, n), launch(store(A, 1.0), [1, n]))
+        made = launcher(func)
+        made.call(on_cuda(4), 65535)
+        driver.failing["cuLaunchKernel"] = 1
+        with pytest.raises(ResourceError) as caught:
+            made.call(on_cuda(4), 65536)
+        assert "a grid of (1, 65536, 1) blocks; at most (2147483647, 65535, 65535)" in str(
+            caught.value
         )
 
     def test_out_of_memory(self, driver: FakeBindings) -> None:

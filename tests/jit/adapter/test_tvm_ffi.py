@@ -89,7 +89,7 @@ class TestCalls:
         assert b.tolist() == [0, 2, 4]
 
     def test_count(self) -> None:
-        with pytest.raises(ValueError, match="expected 2 arguments, got 3"):
+        with pytest.raises(ValueError, match=r"expected 2 arguments \(A, x\), got 3"):
             adapter_of([0, 3])(torch.zeros(3), 1.0, 1.0)
         with pytest.raises(ValueError, match="4"):
             adapter_of(None)(torch.zeros(3))

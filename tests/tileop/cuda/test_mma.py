@@ -37,6 +37,7 @@ SCOPES = ("shared", FRAGMENT)
         ("float32", "float32", 12, 1e-2), ("float64", "float64", 32, 1e-12),
         ("float64", "float64", 20, 1e-12), ("int8", "int32", 64, 0), ("uint8", "int32", 48, 0),
         ("float8_e4m3fn", "float32", 64, 1e-5), ("float8_e5m2", "float16", 32, 1e-2),
+        ("float8_e4m3", "float32", 32, 1e-5),
         ("float16", "float32", 24, 1e-5), ("bfloat16", "float32", 8, 1e-5),
         ("bfloat16", "bfloat16", 32, 1e-2), ("bfloat16", "float16", 16, 1e-2),
     ],

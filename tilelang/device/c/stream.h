@@ -44,4 +44,11 @@ static inline __attribute__((always_inline)) void tl_stream_store(void *dst, con
     tl_stream_line((tl_stream_word *)dst + i, ((const tl_stream_word *)src)[i]);
 }
 
+/* Asks for `bytes` from `src` on to be brought near. Never faults: the block that will read them may
+ * not be there, and then neither may its rows. */
+static inline __attribute__((always_inline)) void tl_stream_prefetch(const void *src,
+                                                                     size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)src + i, 0, 2);
+}
+
 #endif

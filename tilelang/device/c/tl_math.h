@@ -33,50 +33,55 @@ TL_INLINE uint64_t tl_float64_to_bits(double x) {
 
 /* ---- own: exponentials ----------------------------------------------------------------------- */
 
-#define TL_ROUNDER 12582912.0f /* 1.5 * 2^23: adding it leaves a nearby integer in the low bits */
+/* 1.5 * 2^23 + 254: adding it leaves n + 254 in the low bits, n the nearest integer; see below. */
+#define TL_ROUNDER 12583166.0f
 
-/* p * 2^n for n in [-252, 254], where `shifted` is n + TL_ROUNDER. In two steps: one factor 2^n may
- * be out of range where p * 2^n is not. */
-TL_INLINE float tl_scale_by_exp2(float p, float shifted) {
-  const int32_t n = (int32_t)(tl_float32_to_bits(shifted) - 0x4b400000u), half = n >> 1;
-  return p * tl_bits_to_float32((uint32_t)(half + 127) << 23) *
-         tl_bits_to_float32((uint32_t)(n - half + 127) << 23);
+/* The bits of `shifted`, which is n + TL_ROUNDER > 0, for n limited to 130: as an integer, because a
+ * second comparison of floats would be turned into jumps. What exceeds it (inf, too) stays in r. */
+TL_INLINE uint32_t tl_rounded_bits(float shifted) {
+  const uint32_t bits = tl_float32_to_bits(shifted), high = 0x4b400000u + 254 + 130;
+  return bits < high ? bits : high;
 }
 
-/* Keeps NaN: both comparisons are false for it. */
-TL_INLINE float tl_clamp_float32(float x, float low, float high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
+/* p * 2^n for n in [-252, 254], where `bits` are those of n + TL_ROUNDER. In two steps: one factor
+ * 2^n may be out of range where p * 2^n is not. The biases of both are in the 254 already. */
+TL_INLINE float tl_scale_by_exp2(float p, uint32_t bits) {
+  const uint32_t half = bits >> 1;
+  return p * tl_bits_to_float32(half << 23) * tl_bits_to_float32((bits - half) << 23);
 }
 
-/* exp(x) = 2^n exp(r), r = x - n ln 2 in two parts, |r| <= ln(2)/2. */
+/* exp(x) = 2^n exp(r), r = x - n ln 2 in two parts, |r| <= ln(2)/2 (larger where the result is inf
+ * anyway). Comparisons keep NaN: they are false for it. */
 TL_INLINE float tl_exp_float32(float x) {
-  x = tl_clamp_float32(x, -105.0f, 90.0f);
-  const float shifted = x * 0x1.715476p+0f + TL_ROUNDER, n = shifted - TL_ROUNDER;
+  x = x < -105.0f ? -105.0f : x;
+  const uint32_t bits = tl_rounded_bits(x * 0x1.715476p+0f + TL_ROUNDER);
+  const float n = tl_bits_to_float32(bits) - TL_ROUNDER;
   const float r = (x - n * 0x1.63p-1f) - n * -0x1.bd0106p-13f;
   float q = 0x1.6a1076p-10f;
   q = q * r + 0x1.1245c8p-7f;
   q = q * r + 0x1.55593cp-5f;
   q = q * r + 0x1.555482p-3f;
   q = q * r + 0x1.fffffcp-2f;
-  return tl_scale_by_exp2(1.0f + (r + r * r * q), shifted);
+  return tl_scale_by_exp2(1.0f + (r + r * r * q), bits);
 }
 
 TL_INLINE float tl_exp2_float32(float x) {
-  x = tl_clamp_float32(x, -152.0f, 130.0f);
-  const float shifted = x + TL_ROUNDER, r = x - (shifted - TL_ROUNDER);
+  x = x < -152.0f ? -152.0f : x;
+  const uint32_t bits = tl_rounded_bits(x + TL_ROUNDER);
+  const float r = x - (tl_bits_to_float32(bits) - TL_ROUNDER);
   float q = 0x1.41f61cp-13f;
   q = q * r + 0x1.5f4708p-10f;
   q = q * r + 0x1.3b2d68p-7f;
   q = q * r + 0x1.c6aed8p-5f;
   q = q * r + 0x1.ebfbdcp-3f;
   q = q * r - 0x1.05c610p-29f;
-  return tl_scale_by_exp2(1.0f + (r * 0x1.62e430p-1f + r * q), shifted);
+  return tl_scale_by_exp2(1.0f + (r * 0x1.62e430p-1f + r * q), bits);
 }
 
 TL_INLINE float tl_exp10_float32(float x) {
-  x = tl_clamp_float32(x, -46.0f, 39.0f);
-  const float shifted = x * 0x1.a934f0p+1f + TL_ROUNDER, n = shifted - TL_ROUNDER;
+  x = x < -46.0f ? -46.0f : x;
+  const uint32_t bits = tl_rounded_bits(x * 0x1.a934f0p+1f + TL_ROUNDER);
+  const float n = tl_bits_to_float32(bits) - TL_ROUNDER;
   const float r = (x - n * 0x1.34p-2f) - n * 0x1.04d428p-12f;
   float q = 0x1.a67d28p-3f;
   q = q * r + 0x1.159222p-1f;
@@ -84,7 +89,7 @@ TL_INLINE float tl_exp10_float32(float x) {
   q = q * r + 0x1.046f54p+1f;
   q = q * r + 0x1.53524ap+1f;
   q = q * r - 0x1.12aab4p-25f;
-  return tl_scale_by_exp2(1.0f + (r * 0x1.26bb1cp+1f + r * q), shifted);
+  return tl_scale_by_exp2(1.0f + (r * 0x1.26bb1cp+1f + r * q), bits);
 }
 
 /* ---- own: logarithms ------------------------------------------------------------------------- */

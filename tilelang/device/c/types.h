@@ -8,7 +8,7 @@
  *   float16         1.5.10  65504   infinity            kept           IEEE 754
  *   bfloat16        1.8.7   3.4e38  infinity            kept
  *   float8_e3m4     1.3.4   15.5    saturates           kept           IEEE form: decodes infinity
- *   float8_e4m3     1.4.3   240     saturates           kept           IEEE form: decodes infinity
+ *   float8_e4m3     1.4.3   448     saturates           kept (S.1111.111)  float8_e4m3fn
  *   float8_e4m3fn   1.4.3   448     saturates           kept (S.1111.111)
  *   float8_e4m3fnuz 1.4.3   240     saturates           kept (0x80)    bias 8, no -0
  *   float8_e4m3b11fnuz      30      saturates           kept (0x80)    bias 11, no -0
@@ -123,7 +123,7 @@ TL_INLINE tl_float16 tl_float32_to_float16(float x) {
 TL_DEFINE_FORMAT(float16, 5, 10, 15, TL_IEEE, 0x7bff, 0x7c00)
 #endif
 TL_DEFINE_FORMAT(float8_e3m4, 3, 4, 3, TL_IEEE, 0x6f, 0x6f)
-TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_IEEE, 0x77, 0x77)
+TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_FN, 0x7e, 0x7e)
 TL_DEFINE_FORMAT(float8_e4m3fn, 4, 3, 7, TL_FN, 0x7e, 0x7e)
 TL_DEFINE_FORMAT(float8_e4m3fnuz, 4, 3, 8, TL_FNUZ, 0x7f, 0x7f)
 TL_DEFINE_FORMAT(float8_e4m3b11fnuz, 4, 3, 11, TL_FNUZ, 0x7f, 0x7f)
@@ -143,26 +143,9 @@ TL_INLINE tl_bfloat16 tl_float32_to_bfloat16(float x) {
   return (tl_bfloat16)((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40 : rounded);
 }
 
-TL_INLINE float tl_float8_e8m0fnu_to_float32(tl_float8_e8m0fnu x) {
-  const uint32_t bits = x ? (uint32_t)x << 23 : 0x00400000u;
-  return tl_bits_to_float32(x == 0xff ? 0x7fc00000u : bits);
-}
-
-/* Below 2^-126 only two codes are near, and their midpoint is 1.5 * 2^-127.
- * Ties go up: there is no last mantissa bit that could be even. */
-TL_INLINE tl_float8_e8m0fnu tl_float32_to_float8_e8m0fnu(float x) {
-  const uint32_t u = tl_float32_to_bits(x), a = u & 0x7fffffffu;
-  const uint32_t normal = (a + 0x400000u) >> 23;
-  const uint32_t code = a < 0x00800000u ? (uint32_t)(a >= 0x00600000u) : normal;
-  const uint32_t limited = code > 254 ? 254 : code;
-  return (tl_float8_e8m0fnu)(a > 0x7f800000u || u > 0x80000000u ? 255 : limited);
-}
+#include "../scalar/e8m0.h"
 
 /* ---- 4-bit values, two per byte, the even index in the low half ------------------------------ */
-
-TL_INLINE uint8_t tl_nibble_get(const uint8_t *p, int64_t i) {
-  return (uint8_t)((p[i >> 1] >> ((i & 1) * 4)) & 0xf);
-}
 
 /* Leaves the other half of the byte as it is: not for two threads on the two halves of one byte. */
 TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
@@ -170,14 +153,6 @@ TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
   p[i >> 1] = (uint8_t)((p[i >> 1] & (0xf0 >> shift)) | ((x & 0xf) << shift));
 }
 
-TL_INLINE uint8_t tl_uint4_get(const uint8_t *p, int64_t i) { return tl_nibble_get(p, i); }
-
-TL_INLINE int8_t tl_int4_get(const uint8_t *p, int64_t i) {
-  return (int8_t)((int8_t)(tl_nibble_get(p, i) << 4) >> 4);
-}
-
-TL_INLINE void tl_uint4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
-
-TL_INLINE void tl_int4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
+#include "../scalar/nibble.h"
 
 #endif

@@ -3,7 +3,7 @@
  * T is float16 or bfloat16; a pair is a uint32_t, the first value in the low half.
  *
  *   tl_float32x2_to_Tx2(lo, hi)   tl_Tx2_to_float32x2(d, x)        d[0], d[1]
- *   tl_float32x2_to_Fx2(lo, hi)   tl_Fx2_to_float32x2(d, x)        F float8_e4m3fn, float8_e5m2; uint16_t
+ *   tl_float32x2_to_Fx2(lo, hi)   tl_Fx2_to_float32x2(d, x)        F float8_e4m3(fn), float8_e5m2; uint16_t
  *   tl_Fx2_to_float16x2(x)        tl_float16x2_to_Fx2(x)
  *   tl_{add,sub,mul,max,min}2_T(a, b)  tl_fma2_T(a, b, c)  tl_abs2_T(a)  tl_neg2_T(a)
  *   tl_uint4x8_to_Tx2(q, i)  tl_int4x8_to_Tx2(q, i)   nibbles i and i + 4 of q, i = 0..3, as a pair
@@ -98,8 +98,12 @@ TL_INLINE void tl_bfloat16x2_to_float32x2(float *d, uint32_t x) {
                                      tl_##name##_to_float32((uint8_t)(x >> 8)));               \
   }
 #endif
+TL_DEFINE_FLOAT8X2(float8_e4m3, "e4m3")
 TL_DEFINE_FLOAT8X2(float8_e4m3fn, "e4m3")
 TL_DEFINE_FLOAT8X2(float8_e5m2, "e5m2")
+TL_INLINE void tl_float8_e4m3x2_to_float32x2(float *d, uint16_t x) {
+  tl_float16x2_to_float32x2(d, tl_float8_e4m3x2_to_float16x2(x));
+}
 TL_INLINE void tl_float8_e4m3fnx2_to_float32x2(float *d, uint16_t x) {
   tl_float16x2_to_float32x2(d, tl_float8_e4m3fnx2_to_float16x2(x));
 }

@@ -4,7 +4,7 @@
  * For every format F:  float tl_F_to_float32(tl_F x);  tl_F tl_float32_to_F(float x);
  * Names, rounding (nearest, ties to even; e8m0: ties up) and saturation are those of the CPU
  * target's header of the same name. Where the device has a conversion instruction it is used
- * (float16 always, bfloat16 from sm_80, float8_e4m3fn and float8_e5m2 from sm_89); the rest is
+ * (float16 always, bfloat16 from sm_80, float8_e4m3(fn) and float8_e5m2 from sm_89); the rest is
  * integer and float arithmetic. The bits of a NaN may differ between the two ways.
  *
  *   tl_float32_to_tfloat32(x)   float32 rounded to 10 mantissa bits, ties away from zero
@@ -15,43 +15,7 @@
 
 #define TL_INLINE __device__ __forceinline__
 
-using int8_t = signed char;
-using int16_t = short;
-using int32_t = int;
-using int64_t = long long;
-using uint8_t = unsigned char;
-using uint16_t = unsigned short;
-using uint32_t = unsigned int;
-using uint64_t = unsigned long long;
-using uintptr_t = unsigned long long;
-using intptr_t = long long;
-
-#define INT8_MIN (-128)
-#define INT8_MAX 127
-#define INT16_MIN (-32768)
-#define INT16_MAX 32767
-#define INT32_MIN (-2147483647 - 1)
-#define INT32_MAX 2147483647
-#define INT64_MIN (-9223372036854775807LL - 1)
-#define INT64_MAX 9223372036854775807LL
-#define UINT8_MAX 255
-#define UINT16_MAX 65535
-#define UINT32_MAX 4294967295u
-#define UINT64_MAX 18446744073709551615ULL
-
-using tl_float16 = uint16_t;
-using tl_bfloat16 = uint16_t;
-using tl_float8_e3m4 = uint8_t;
-using tl_float8_e4m3 = uint8_t;
-using tl_float8_e4m3fn = uint8_t;
-using tl_float8_e4m3fnuz = uint8_t;
-using tl_float8_e4m3b11fnuz = uint8_t;
-using tl_float8_e5m2 = uint8_t;
-using tl_float8_e5m2fnuz = uint8_t;
-using tl_float8_e8m0fnu = uint8_t;
-using tl_float6_e2m3fn = uint8_t;
-using tl_float6_e3m2fn = uint8_t;
-using tl_float4_e2m1fn = uint8_t;
+#include "../scalar/fixed_width.h"
 
 TL_INLINE float tl_bits_to_float32(uint32_t bits) { return __uint_as_float(bits); }
 TL_INLINE uint32_t tl_float32_to_bits(float x) { return __float_as_uint(x); }
@@ -114,7 +78,6 @@ TL_INLINE uint8_t tl_encode_float(float x) {
   }
 
 TL_DEFINE_FORMAT(float8_e3m4, 3, 4, 3, TL_IEEE, 0x6f)
-TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_IEEE, 0x77)
 TL_DEFINE_FORMAT(float8_e4m3fnuz, 4, 3, 8, TL_FNUZ, 0x7f)
 TL_DEFINE_FORMAT(float8_e4m3b11fnuz, 4, 3, 11, TL_FNUZ, 0x7f)
 TL_DEFINE_FORMAT(float8_e5m2fnuz, 5, 2, 16, TL_FNUZ, 0x7f)
@@ -161,25 +124,16 @@ TL_INLINE tl_bfloat16 tl_float32_to_bfloat16(float x) {
     asm("cvt.rn.satfinite." ptx "x2.f32 %0, %1, %2;" : "=h"(d) : "f"(0.0f), "f"(x));       \
     return (uint8_t)d;                                                                     \
   }
+TL_DEFINE_FLOAT8(float8_e4m3, "e4m3")
 TL_DEFINE_FLOAT8(float8_e4m3fn, "e4m3")
 TL_DEFINE_FLOAT8(float8_e5m2, "e5m2")
 #else
+TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_FN, 0x7e)
 TL_DEFINE_FORMAT(float8_e4m3fn, 4, 3, 7, TL_FN, 0x7e)
 TL_DEFINE_FORMAT(float8_e5m2, 5, 2, 15, TL_IEEE, 0x7b)
 #endif
 
-TL_INLINE float tl_float8_e8m0fnu_to_float32(tl_float8_e8m0fnu x) {
-  const uint32_t bits = x ? (uint32_t)x << 23 : 0x00400000u;
-  return __uint_as_float(x == 0xff ? 0x7fc00000u : bits);
-}
-
-/* Below 2^-126 only two codes are near; their midpoint is 1.5 * 2^-127. */
-TL_INLINE tl_float8_e8m0fnu tl_float32_to_float8_e8m0fnu(float x) {
-  const uint32_t u = __float_as_uint(x), a = u & 0x7fffffffu;
-  const uint32_t code = a < 0x00800000u ? (a >= 0x00600000u) : (a + 0x400000u) >> 23;
-  const uint32_t limited = code > 254 ? 254 : code;
-  return (tl_float8_e8m0fnu)(a > 0x7f800000u || u > 0x80000000u ? 255 : limited);
-}
+#include "../scalar/e8m0.h"
 
 TL_INLINE float tl_float32_to_tfloat32(float x) {
 #if __CUDA_ARCH__ >= 800
@@ -194,21 +148,12 @@ TL_INLINE float tl_float32_to_tfloat32(float x) {
 
 /* ---- 4-bit values, two per byte, the even index in the low half ------------------------------ */
 
-TL_INLINE uint8_t tl_nibble_get(const uint8_t *p, int64_t i) {
-  return (uint8_t)(p[i >> 1] >> ((i & 1) * 4) & 0xf);
-}
-
 /* For memory of one thread: two threads on the two halves of a byte take tl_atomic_put_b4. */
 TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
   const int shift = (int)(i & 1) * 4;
   p[i >> 1] = (uint8_t)((p[i >> 1] & (0xf0 >> shift)) | ((x & 0xf) << shift));
 }
 
-TL_INLINE uint8_t tl_uint4_get(const uint8_t *p, int64_t i) { return tl_nibble_get(p, i); }
-TL_INLINE int8_t tl_int4_get(const uint8_t *p, int64_t i) {
-  return (int8_t)((int8_t)(tl_nibble_get(p, i) << 4) >> 4);
-}
-TL_INLINE void tl_uint4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
-TL_INLINE void tl_int4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
+#include "../scalar/nibble.h"
 
 #endif

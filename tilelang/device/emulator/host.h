@@ -29,7 +29,7 @@ typedef struct {
 
 /* Both return whether it went well; the process keeps what went wrong. */
 typedef int (*tl_emulated_launch)(const char *kernel, const uint32_t *dims, uint32_t shared_bytes,
-                                  void **args);
+                                  const void **args);
 typedef void *(*tl_emulated_memory)(uint64_t bytes, const char *name);
 static tl_emulated_launch tl_launch_hook;
 static tl_emulated_memory tl_memory_hook;
@@ -57,7 +57,7 @@ static int32_t tl_begin(tl_call *call, int32_t device, void *stream) {
 static void tl_end(tl_call *call) { (void)call; }
 
 __attribute__((unused)) static int32_t tl_launch(tl_call *call, int index, int64_t x, int64_t y,
-                                                 int64_t z, void **args) {
+                                                 int64_t z, const void **args) {
   (void)call;
   const tl_kernel *k = &tl_kernels[index];
   const int64_t most = 0x7fffffff;

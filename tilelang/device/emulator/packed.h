@@ -55,6 +55,7 @@ TL_DEFINE_PAIR(bfloat16)
   TL_INLINE void tl_##name##x2_to_float32x2(float *d, uint16_t x) {                            \
     tl_float16x2_to_float32x2(d, tl_##name##x2_to_float16x2(x));                               \
   }
+TL_DEFINE_FLOAT8X2(float8_e4m3)
 TL_DEFINE_FLOAT8X2(float8_e4m3fn)
 TL_DEFINE_FLOAT8X2(float8_e5m2)
 

@@ -8,43 +8,7 @@
 
 #define TL_INLINE static inline __attribute__((always_inline, unused))
 
-using int8_t = signed char;
-using int16_t = short;
-using int32_t = int;
-using int64_t = long long;
-using uint8_t = unsigned char;
-using uint16_t = unsigned short;
-using uint32_t = unsigned int;
-using uint64_t = unsigned long long;
-using uintptr_t = unsigned long long;
-using intptr_t = long long;
-
-#define INT8_MIN (-128)
-#define INT8_MAX 127
-#define INT16_MIN (-32768)
-#define INT16_MAX 32767
-#define INT32_MIN (-2147483647 - 1)
-#define INT32_MAX 2147483647
-#define INT64_MIN (-9223372036854775807LL - 1)
-#define INT64_MAX 9223372036854775807LL
-#define UINT8_MAX 255
-#define UINT16_MAX 65535
-#define UINT32_MAX 4294967295u
-#define UINT64_MAX 18446744073709551615ULL
-
-using tl_float16 = uint16_t;
-using tl_bfloat16 = uint16_t;
-using tl_float8_e3m4 = uint8_t;
-using tl_float8_e4m3 = uint8_t;
-using tl_float8_e4m3fn = uint8_t;
-using tl_float8_e4m3fnuz = uint8_t;
-using tl_float8_e4m3b11fnuz = uint8_t;
-using tl_float8_e5m2 = uint8_t;
-using tl_float8_e5m2fnuz = uint8_t;
-using tl_float8_e8m0fnu = uint8_t;
-using tl_float6_e2m3fn = uint8_t;
-using tl_float6_e3m2fn = uint8_t;
-using tl_float4_e2m1fn = uint8_t;
+#include "../scalar/fixed_width.h"
 
 TL_INLINE float tl_bits_to_float32(uint32_t bits) { return __uint_as_float(bits); }
 TL_INLINE uint32_t tl_float32_to_bits(float x) { return __float_as_uint(x); }
@@ -60,7 +24,7 @@ TL_INLINE uint64_t tl_float64_to_bits(double x) { return (uint64_t)__double_as_l
   }
 
 TL_DEFINE_FORMAT(float8_e3m4, 3, 4, 3, TL_IEEE, 0x6f)
-TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_IEEE, 0x77)
+TL_DEFINE_FORMAT(float8_e4m3, 4, 3, 7, TL_FN, 0x7e)
 TL_DEFINE_FORMAT(float8_e4m3fn, 4, 3, 7, TL_FN, 0x7e)
 TL_DEFINE_FORMAT(float8_e4m3fnuz, 4, 3, 8, TL_FNUZ, 0x7f)
 TL_DEFINE_FORMAT(float8_e4m3b11fnuz, 4, 3, 11, TL_FNUZ, 0x7f)
@@ -75,18 +39,7 @@ TL_INLINE tl_float16 tl_float32_to_float16(float x) { return tl_emu_encode_float
 TL_INLINE float tl_bfloat16_to_float32(tl_bfloat16 x) { return tl_emu_decode_bfloat16(x); }
 TL_INLINE tl_bfloat16 tl_float32_to_bfloat16(float x) { return tl_emu_encode_bfloat16(x); }
 
-TL_INLINE float tl_float8_e8m0fnu_to_float32(tl_float8_e8m0fnu x) {
-  const uint32_t bits = x ? (uint32_t)x << 23 : 0x00400000u;
-  return __uint_as_float(x == 0xff ? 0x7fc00000u : bits);
-}
-
-/* Below 2^-126 only two codes are near; their midpoint is 1.5 * 2^-127. */
-TL_INLINE tl_float8_e8m0fnu tl_float32_to_float8_e8m0fnu(float x) {
-  const uint32_t u = __float_as_uint(x), a = u & 0x7fffffffu;
-  const uint32_t code = a < 0x00800000u ? (a >= 0x00600000u) : (a + 0x400000u) >> 23;
-  const uint32_t limited = code > 254 ? 254 : code;
-  return (tl_float8_e8m0fnu)(a > 0x7f800000u || u > 0x80000000u ? 255 : limited);
-}
+#include "../scalar/e8m0.h"
 
 TL_INLINE float tl_float32_to_tfloat32(float x) {
   const uint32_t u = __float_as_uint(x);
@@ -94,10 +47,6 @@ TL_INLINE float tl_float32_to_tfloat32(float x) {
 }
 
 /* ---- 4-bit values, two per byte, the even index in the low half ------------------------------ */
-
-TL_INLINE uint8_t tl_nibble_get(const uint8_t *p, int64_t i) {
-  return (uint8_t)(p[i >> 1] >> ((i & 1) * 4) & 0xf);
-}
 
 /* A byte that may have no value yet: this read is not checked. */
 static __attribute__((noinline, unused, no_sanitize_thread)) uint8_t tl_emu_byte(const uint8_t *p) {
@@ -110,11 +59,6 @@ TL_INLINE void tl_nibble_set(uint8_t *p, int64_t i, uint8_t x) {
   p[i >> 1] = (uint8_t)((tl_emu_byte(p + (i >> 1)) & (0xf0 >> shift)) | ((x & 0xf) << shift));
 }
 
-TL_INLINE uint8_t tl_uint4_get(const uint8_t *p, int64_t i) { return tl_nibble_get(p, i); }
-TL_INLINE int8_t tl_int4_get(const uint8_t *p, int64_t i) {
-  return (int8_t)((int8_t)(tl_nibble_get(p, i) << 4) >> 4);
-}
-TL_INLINE void tl_uint4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
-TL_INLINE void tl_int4_set(uint8_t *p, int64_t i, int32_t x) { tl_nibble_set(p, i, (uint8_t)x); }
+#include "../scalar/nibble.h"
 
 #endif

@@ -31,6 +31,7 @@ from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Expr, Var
 from tilelang.ir.func import PrimFunc
 from tilelang.ir.visitor import used_vars
+from tilelang.jit.adapter.base import wrong_count
 
 C_TYPES: dict[str, type[Any]] = {
     "_Bool": ctypes.c_bool,
@@ -171,9 +172,11 @@ class Arguments:
             skip_tensor_validation: take tensors as they are.
 
         Raises:
-            ArgumentError: for a tensor or number that does not fit.
+            ArgumentError: for a wrong count, or a tensor or number that does not fit.
             ArgumentTypeError: for an argument of the wrong kind.
         """
+        if len(args) != len(self.params):
+            raise wrong_count(self.func, range(len(self.params)), len(args))
         read = [reader(k, value) for k, (reader, value) in enumerate(zip(self.readers, args))]
         if not skip_tensor_validation:
             self._check_one_device(read)

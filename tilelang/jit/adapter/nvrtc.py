@@ -1,10 +1,9 @@
 """The `nvrtc` backend: CUDA kernels called from Python alone, through `cuda-bindings`.
 
-In: an artifact's functions and CUDA text, from `jit.kernel`. Out: `func`, which takes the arguments
-that the caller passes, allocates outputs, checks, and launches on PyTorch's current stream. No host
-compiler is needed, nor apache-tvm-ffi. The Python that runs at a call is printed once per kernel
-(`nvrtc_launch.py`); where it says that arguments are not the usual ones, `cython_arguments` looks
-again and names the fault.
+In: what `base` takes. Out: for `base`, a function that checks every argument and launches on
+PyTorch's current stream. No host compiler is needed, nor apache-tvm-ffi. The Python that runs at a
+call is printed once per kernel (`nvrtc_launch.py`); where it says that arguments are not the usual
+ones, `cython_arguments` looks again and names the fault.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import ctypes
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,19 +20,18 @@ from tilelang.codegen.host_c import CUDA
 from tilelang.engine import cuda_driver
 from tilelang.engine.builder import DeviceCode
 from tilelang.engine.cuda_build import CUBIN_FILE, CudaCode, compile_cubin
-from tilelang.engine.lower import as_prim_func, compile_flags, lower, merged_configs
+from tilelang.engine.lower import as_prim_func, lower
 from tilelang.engine.nvrtc import CompiledCubin
-from tilelang.engine.param import KernelParam
-from tilelang.errors import ArgumentError
+from tilelang.engine.runtime import Module
+from tilelang.errors import ResourceError
 from tilelang.ir.buffer import Buffer
-from tilelang.ir.expr import Var
-from tilelang.ir.func import IRModule, PrimFunc
+from tilelang.ir.func import PrimFunc
 from tilelang.jit.adapter.base import BaseKernelAdapter
 from tilelang.jit.adapter.cython_arguments import Arguments
 from tilelang.jit.adapter.nvrtc_launch import KernelRow, LauncherPrinter
-from tilelang.jit.adapter.outputs import OutputPlan, dynamic_symbol_map
 from tilelang.target.registry import determine_target
 from tilelang.target.target import Target
+from tilelang.transform.plan_shared_memory import MAX_BLOCKS
 
 _OUT_OF_MEMORY = 2
 _COOPERATIVE = 2  # CUlaunchAttributeID: of the attribute whose value is whether a launch is so
@@ -44,15 +42,12 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
     """Runs a compiled kernel on PyTorch tensors.
 
     Attributes:
-        target: what the kernel was compiled for.
-        ir_module: the traced function as a module.
         host_kernel_source, device_kernel_source: Python text that launches, and the kernel's text.
         cubin: the kernels, as loaded.
         compiled: what NVRTC said; `None` for a kernel found in the cache.
         func: what users call; also takes `stream`, a raw handle, by name.
 
     Raises:
-        ArgumentError: for an out_idx outside the parameters.
         ToolchainError: when NVRTC is missing, or fails.
     """
 
@@ -60,109 +55,30 @@ class NVRTCKernelAdapter(BaseKernelAdapter):
     host_suffix: ClassVar[str] = ".py"
     needs_host_compiler: ClassVar[bool] = False
 
-    target: str | Target = "cuda"
-    pass_configs: dict[str, Any] | None = None
-    dynamic_symbolic_map: dict[Var, tuple[int, int, int]] | None = None
+    outputs_place: str | None = CUDA.name
 
-    def __init__(
-        self,
-        params: list[KernelParam],
-        result_idx: list[int] | int | None,
-        target: str | Target,
-        func_or_mod: PrimFunc | IRModule,
-        host_mod: IRModule | None = None,
-        device_mod: IRModule | None = None,
-        rt_mod: Any = None,
-        host_kernel_source: str | None = None,
-        device_kernel_source: str | None = None,
-        verbose: bool = False,
-        pass_configs: Mapping[Any, Any] | None = None,
-        compile_flags: Sequence[str] | str | None = None,
-        *,
-        cubin: bytes | None = None,
-    ) -> None:
-        del rt_mod  # a runtime module of the default backend is not called from here
-        super().__init__(func_or_mod, params, result_idx)
-        func = as_prim_func(func_or_mod)
-        self.ir_module = (
-            func_or_mod if isinstance(func_or_mod, IRModule) else IRModule({func.name: func})
-        )
-        chosen: Target = determine_target(target)
-        self.target = chosen
-        self.verbose = verbose
-        self.pass_configs = None if pass_configs is None else dict(pass_configs)
-        self.compile_flags = compile_flags
-        if device_kernel_source is None or (host_kernel_source is None and device_mod is None):
-            artifact = lower(func, chosen, pass_configs=self.pass_configs)
-            device_kernel_source = device_kernel_source or artifact.kernel_source
-            host_mod, device_mod = artifact.host_mod, artifact.device_mod
-        if host_kernel_source is None:
-            assert device_mod is not None
-            host_kernel_source = LauncherPrinter(func, as_prim_func(device_mod)).text()
-        self.host_mod, self.device_mod = host_mod, device_mod
-        self.device_kernel_source = device_kernel_source
-        self.kernel_global_source = device_kernel_source
+    def _open(
+        self, func: PrimFunc, target: Target, module: Module | None, library: Path | None
+    ) -> Callable[..., None]:
+        del module  # of the default backend: it is not called from here
+        source, host = self.device_kernel_source, self.host_kernel_source
+        if source is None or (host is None and self.device_mod is None):
+            artifact = lower(func, target, pass_configs=self.pass_configs)
+            self.device_kernel_source = self.kernel_global_source = source or artifact.kernel_source
+            self.host_mod, self.device_mod = artifact.host_mod, artifact.device_mod
+        if host is None:
+            assert self.device_mod is not None
+            host = LauncherPrinter(func, as_prim_func(self.device_mod)).text()
+            self.host_kernel_source = host
         self.compiled: CompiledCubin | None = None
-        self.cubin = cubin if cubin is not None else self._compile(func, chosen)
-        self.host_kernel_source = host_kernel_source
-        self._launcher = Launcher(func, host_kernel_source, self.cubin)
-        self.dynamic_symbolic_map = dynamic_symbol_map(func)
-        self.func = self._convert_torch_func(func, self._launcher)
+        self.cubin = self._compile(func, target) if library is None else library.read_bytes()
+        self._launcher = Launcher(func, host, self.cubin)
+        return self._launcher.call
 
     def _compile(self, func: PrimFunc, target: Target) -> bytes:
         source = self.device_kernel_source or ""
         self.compiled = compile_cubin(func, source, target, self._flags(func, target))
         return self.compiled.cubin
-
-    def _flags(self, func: PrimFunc, target: Target) -> tuple[str, ...]:
-        configs = merged_configs(func, self.pass_configs)
-        return compile_flags(func, configs, self.compile_flags, target)
-
-    def _convert_torch_func(self, func: PrimFunc, launcher: Launcher) -> Callable[..., Any]:
-        """What users call; without outputs the launcher itself."""
-        if not self.result_idx:
-            return launcher.call
-        plan = OutputPlan(func, self.result_idx, CUDA.name)
-        positions, inputs = plan.positions, plan.input_positions
-        name, total, run = func.name, len(func.params), launcher.call
-
-        def call(*args: Any, stream: int | None = None) -> Any:
-            if len(args) != len(inputs):
-                names = ", ".join(func.params[k].name for k in inputs)
-                raise ArgumentError(
-                    f"{name}(): expected {len(inputs)} arguments ({names}), got {len(args)}"
-                )
-            every: list[Any] = [None] * total
-            for position, value in zip(inputs, args):
-                every[position] = value
-            outputs = plan.allocate(args)
-            for position, value in zip(positions, outputs):
-                every[position] = value
-            run(*every, stream=stream)
-            return outputs[0] if len(outputs) == 1 else outputs
-
-        return call
-
-    @classmethod
-    def from_database(
-        cls,
-        params: list[KernelParam],
-        result_idx: list[int] | int | None,
-        target: str | Target,
-        func_or_mod: PrimFunc | IRModule,
-        host_kernel_source: str,
-        device_kernel_source: str,
-        kernel_lib_path: str,
-        verbose: bool = False,
-        pass_configs: Mapping[Any, Any] | None = None,
-        compile_flags: Sequence[str] | str | None = None,
-    ) -> NVRTCKernelAdapter:
-        """An adapter around a cubin that was compiled before; NVRTC is not needed."""
-        return cls(
-            params, result_idx, target, func_or_mod, None, None, None, host_kernel_source,
-            device_kernel_source, verbose, pass_configs, compile_flags,
-            cubin=Path(kernel_lib_path).read_bytes(),
-        )  # fmt: skip
 
     def device_code(self) -> DeviceCode:
         """What NVRTC made."""
@@ -241,12 +157,6 @@ class Launcher:
 
     def _values(self, args: Sequence[Any]) -> list[Any]:
         """Device and values, from arguments of any accepted kind."""
-        count = len(self.func.params)
-        if len(args) != count:
-            names = ", ".join(p.name for p in self.func.params)
-            raise ArgumentError(
-                f"{self.func.name}(): expected {count} arguments ({names}), got {len(args)}"
-            )
         values = self.arguments.convert(args)
         devices = [args[k].device.index for k in self._kinds if args[k] is not None]
         for k, kinds in self._kinds.items():
@@ -273,6 +183,11 @@ class Launcher:
     def fail(self, index: int, code: Any, device: int, grid: tuple[int, int, int]) -> None:
         """Raise what a launch that the driver refused is."""
         k = self.kernels[index]
+        if any(n > most for n, most in zip(grid, MAX_BLOCKS)):
+            raise ResourceError(
+                f"{self.func.name}(): kernel {k.name} ({k.place}): a grid of {grid} blocks; "
+                f"at most {MAX_BLOCKS}"
+            )
         raise _error(
             code,
             f"{self.func.name}(): kernel {k.name} ({k.place}) on cuda:{device}, grid {grid}, "

@@ -27,9 +27,10 @@ from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Var
 from tilelang.ir.func import IRModule, PrimFunc
 from tilelang.jit.adapter.wrapper_cuda import TLCUDASourceWrapper
-from tilelang.jit.adapter.wrapper_facts import kernel_parameter_names, main_function, symbol_types
+from tilelang.jit.adapter.wrapper_facts import kernel_parameter_names
 from tilelang.jit.adapter.wrapper_hip import TLHIPSourceWrapper
 from tilelang.jit.adapter.wrapper_nvrtc import TLNVRTCSourceWrapper
+from tilelang.jit.adapter.wrapper_source import SourceWrapper
 from tilelang.jit.adapter.wrapper_templates import (
     KERNEL_LAUNCH_FUNC_PY,
     L2_PERSISTENT_MAP_CREATE_HANDLE,
@@ -57,7 +58,7 @@ class BaseWrapper(abc.ABC):
         raise NotImplementedError
 
 
-class TLCPUSourceWrapper:
+class TLCPUSourceWrapper(SourceWrapper):
     """Makes the library text of a CPU kernel; `lib_code` is it.
 
     `call` takes the arguments in order, then the symbols of shapes and strides, each in its own C
@@ -97,37 +98,7 @@ TL_API int32_t call({}) {{
 }}
 """
 
-    backend = "tl"
-    device_mod: IRModule | None = None
-    host_mod: IRModule | None = None
-    pass_configs: dict[str, Any] | None = None
-    function_names: list[str] | None = None
     dynamic_smem_buf: int | None = None
-    srcpath: str | None = None
-    libpath: str | None = None
-    lib_code: str | None = None
-
-    def __init__(
-        self,
-        scheduled_ir_module: IRModule,
-        source: str,
-        target: Any,
-        device_mod: IRModule | None = None,
-        host_mod: IRModule | None = None,
-        pass_configs: dict[str, Any] | None = None,
-    ) -> None:
-        self.mod = scheduled_ir_module
-        self.target = target
-        self.source = source
-        self.device_mod = device_mod
-        self.host_mod = host_mod
-        self.pass_configs = pass_configs
-        self.function_names = None
-        self.dynamic_smem_buf = None
-        self.parse_source_information()
-        self.srcpath = None
-        self.libpath = None
-        self.lib_code = self.update_lib_code(source)
 
     def parse_source_information(self) -> None:
         """Find the host functions that `call` has to run, in the order of the module.
@@ -138,14 +109,6 @@ TL_API int32_t call({}) {{
         functions = (self.host_mod or self.mod).functions
         assert functions, "the module has no function"
         self.function_names = list(functions)
-
-    def get_dynamic_symbolic_set(self, prim_func: PrimFunc) -> list[tuple[str, str]]:
-        """(name, dtype) of the symbols of shapes, then of strides, that are no parameters.
-
-        Raises:
-            AssertionError: when one name stands for two dtypes.
-        """
-        return symbol_types(prim_func)
 
     def get_cpu_init_func(self) -> str:
         """Text of `init` and `get_last_error`."""
@@ -212,15 +175,6 @@ TL_API int32_t call({}) {{
         self.lib_code = code + self.get_cpu_init_func() + self.create_call_func(code, informations)
         return self.lib_code
 
-    @property
-    def prim_func(self) -> PrimFunc:
-        """The function whose parameters `call` has.
-
-        Raises:
-            ValueError: when the module does not say which one it is.
-        """
-        return main_function(self.mod)
-
 
 def _parameters(func: PrimFunc) -> list[Buffer | Var]:
     """Parameters of the host function of `func`: its own, then the symbols."""
@@ -239,25 +193,8 @@ def _first_failure(calls: list[str]) -> str:
     return "".join(f"(tl_last_code = {c}) != 0 ? tl_last_code : " for c in firsts) + last
 
 
-class TLMetalSourceWrapper:
+class TLMetalSourceWrapper(SourceWrapper):
     """The library text of a Metal kernel is its source: PyTorch compiles and launches it."""
-
-    def __init__(
-        self,
-        scheduled_ir_module: IRModule,
-        source: str,
-        target: Any,
-        device_mod: IRModule | None = None,
-        host_mod: IRModule | None = None,
-        pass_configs: dict[str, Any] | None = None,
-    ) -> None:
-        self.mod = scheduled_ir_module
-        self.target = target
-        self.source = source
-        self.pass_configs = pass_configs
-        self.device_mod = device_mod
-        self.host_mod = host_mod
-        self.lib_code = self.update_lib_code(source)
 
     def update_lib_code(self, code: str) -> str:
         """`code`, unchanged."""

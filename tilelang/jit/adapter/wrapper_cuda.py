@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tilelang.codegen.host_symbols import dynamic_symbols
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.expr import Expr, Var, const_value
-from tilelang.ir.func import RESTRICT_DROPPED, IRModule, PrimFunc
+from tilelang.ir.func import RESTRICT_DROPPED, PrimFunc
 from tilelang.ir.stmt import Launch
 from tilelang.jit.adapter import wrapper_templates as templates
 from tilelang.jit.adapter.wrapper_facts import (
@@ -26,7 +26,6 @@ from tilelang.jit.adapter.wrapper_facts import (
     kernel_parameter_names,
     kernels_of,
     main_function,
-    symbol_types,
     tensor_maps_of,
 )
 from tilelang.jit.adapter.wrapper_launch import (
@@ -36,6 +35,7 @@ from tilelang.jit.adapter.wrapper_launch import (
     HostPrinter,
     constant_or_text,
 )
+from tilelang.jit.adapter.wrapper_source import SourceWrapper
 from tilelang.jit.adapter.wrapper_tma import buffer_of_handle, parse_tensor_map, records_of
 
 _INDENT = "\t"
@@ -90,7 +90,7 @@ def _aliases(code: str, call: str) -> str:
     return "".join(f"\nusing {n} = {_DEVICE_TYPES[n]};" for n in wanted) + "\n" * bool(wanted)
 
 
-class TLCUDASourceWrapper:
+class TLCUDASourceWrapper(SourceWrapper):
     """Makes the library text of a CUDA kernel; `lib_code` is it.
 
     Attributes:
@@ -117,49 +117,11 @@ class TLCUDASourceWrapper:
     HEADER: ClassVar[str] = "cuda.h>\n#include <cuda_runtime.h"
     LANGUAGE: ClassVar[HostLanguage] = CPP
 
-    backend = "tl"
-    device_mod: IRModule | None = None
-    host_mod: IRModule | None = None
-    pass_configs: dict[str, Any] | None = None
-    function_names: list[str] | None = None
     dynamic_smem_buf: dict[str, int | None] | None = None
     block_info: list[int] | dict[str, Any] = [1, 1, 1]
     grid_info: list[int] | dict[str, Any] = [1, 1, 1]
     tma_descriptor_args: dict[str, list[Any]] | None = None
     l2_persistent_map: dict[str, dict[str, tuple[float, int | None]]] | None = None
-    srcpath: str | None = None
-    libpath: str | None = None
-    lib_code: str | None = None
-
-    def __init__(
-        self,
-        scheduled_ir_module: IRModule,
-        source: str,
-        target: Any,
-        device_mod: IRModule | None = None,
-        host_mod: IRModule | None = None,
-        pass_configs: dict[str, Any] | None = None,
-    ) -> None:
-        self.mod = scheduled_ir_module
-        self.target = target
-        self.source = source
-        self.pass_configs = pass_configs
-        self.device_mod = device_mod
-        self.host_mod = host_mod
-        self.function_names = None
-        self.dynamic_smem_buf = None
-        self.block_info = [1, 1, 1]
-        self.grid_info = [1, 1, 1]
-        self.use_cooperative_groups: dict[str, bool] = {}
-        self.tma_descriptor_args = None
-        self.l2_persistent_map = {}
-        self._kernels: dict[str, KernelFacts] = {}
-        self._tensor_maps: list[TensorMapRecord] = []
-        self._expressions = HostExpressions(self.LANGUAGE)
-        self.parse_source_information()
-        self.srcpath = None
-        self.libpath = None
-        self.lib_code = self.update_lib_code(source)
 
     # -- what the module says ---------------------------------------------------------------------
 
@@ -169,6 +131,7 @@ class TLCUDASourceWrapper:
         Raises:
             AssertionError: without a kernel, or with more or fewer than one host function.
         """
+        self._expressions = HostExpressions(self.LANGUAGE)
         if self.device_mod is None or self.host_mod is None:
             from tilelang.engine.lower import lower  # only this case compiles
 
@@ -180,13 +143,13 @@ class TLCUDASourceWrapper:
         )
         kernels = kernels_of(self._host())
         assert kernels, f"`{self._host().name}` launches no kernel"
-        self._kernels = {k.name: k for k in kernels}
+        self._kernels: dict[str, KernelFacts] = {k.name: k for k in kernels}
         self.function_names = [k.name for k in kernels]
         self.block_info = {k.name: list(k.block) for k in kernels}
         self.grid_info = {k.name: list(k.grid) for k in kernels}
         self.dynamic_smem_buf = {k.name: k.dynamic_shared_bytes for k in kernels}
         self.use_cooperative_groups = {k.name: k.is_cooperative for k in kernels}
-        self._tensor_maps = tensor_maps_of(self._host())
+        self._tensor_maps: list[TensorMapRecord] = tensor_maps_of(self._host())
         self.tma_descriptor_args = {
             r.handle.name: [r.creator, r.handle, *r.arguments] for r in self._tensor_maps
         }
@@ -195,14 +158,6 @@ class TLCUDASourceWrapper:
             for k in kernels
             if k.l2_windows
         }
-
-    def get_dynamic_symbolic_set(self, prim_func: PrimFunc) -> list[tuple[str, str]]:
-        """(name, dtype) of the symbols of shapes, then of strides, that are no parameters.
-
-        Raises:
-            AssertionError: when one name stands for two dtypes.
-        """
-        return symbol_types(prim_func)
 
     def is_tma_descriptor_arg(self, arg_name: str) -> bool:
         """Whether a tensor parameter has this name, so that descriptors can be made of it."""
@@ -397,15 +352,6 @@ class TLCUDASourceWrapper:
         }
 
     # -- the functions ----------------------------------------------------------------------------
-
-    @property
-    def prim_func(self) -> PrimFunc:
-        """The function as it was written.
-
-        Raises:
-            ValueError: when the module does not say which one it is.
-        """
-        return main_function(self.mod)
 
     @property
     def device_func(self) -> PrimFunc:

@@ -11,13 +11,13 @@ the last axis of such a tensor counts twice.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.errors import ArgumentTypeError, DTypeError, Span
 from tilelang.ir.buffer import Buffer, Extent, row_major_strides
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Var
+from tilelang.ir.record import record
 
 
 class UnknownArgumentError(ArgumentTypeError, KeyError):
@@ -54,7 +54,7 @@ _STORED_AS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class TensorFacts:
     """Logical shape and strides, in elements, and the element type of one argument."""
 

@@ -17,6 +17,7 @@ from tilelang.ir.buffer import Buffer as IRBuffer
 from tilelang.ir.dtype import dtype as DType
 from tilelang.ir.expr import INT32, IntImm, Operand, Var
 from tilelang.ir.func import Parameter
+from tilelang.ir.record import record
 from tilelang.language.v2 import dtypes as dt
 from tilelang.language.v2.arguments import MISSING, constant_key
 from tilelang.language.v2.binding import runtime_key
@@ -83,7 +84,7 @@ class Annot(ABC):
         return None
 
 
-@dataclass(frozen=True)
+@record
 class Value(Annot):
     """A scalar argument, or one dimension of a tensor.
 
@@ -233,7 +234,7 @@ class DynAnnot(Value):
         return Value("dynamic", name, element_type(kind))
 
 
-@dataclass(frozen=True)
+@record
 class DTypeAnnot(Annot):
     """A compile-time dtype in any spelling, for parameters annotated with the class `T.dtype`."""
 
@@ -264,7 +265,7 @@ def _dtype_argument(name: str, value: Any) -> DType:
         raise DTypeError(f"argument `{name}`: {error}") from None
 
 
-@dataclass(frozen=True)
+@record
 class TIRAnnot(Annot):
     """A parameter that is completely known: an IR buffer, scalar variable or pointer."""
 

@@ -8,7 +8,7 @@ shape, it is the constructor of such a buffer. `annot` names the instances that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from tilelang.errors import ArgumentError, ArgumentTypeError, ShapeError, caller_span
@@ -16,6 +16,7 @@ from tilelang.ir.buffer import Buffer as IRBuffer
 from tilelang.ir.buffer import Extent, extent_of, format_shape, row_major_strides
 from tilelang.ir.dtype import dtype as DType
 from tilelang.ir.expr import INT32, Expr, IntImm, Operand
+from tilelang.ir.record import record
 from tilelang.language.v2.arguments import MISSING, is_pointer, read_tensor
 from tilelang.language.v2.scalar_annot import (
     UNNAMED,
@@ -40,7 +41,7 @@ from tilelang.language.v2.tensor_key import (
 Scope = Literal["global", "shared.dyn", "local", "local.fragment"]
 
 
-@dataclass(frozen=True, repr=False)
+@record
 class BufferAnnot(Annot):
     """A tensor argument; `None` leaves shape, strides or dtype to the call, which specialises them.
 

@@ -9,18 +9,18 @@ type, a placeholder, a mistake) takes the slow path once more through `read_tens
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.errors import ArgumentTypeError, ShapeError
 from tilelang.ir.buffer import Extent, format_shape
 from tilelang.ir.dtype import dtype
+from tilelang.ir.record import record
 from tilelang.language.v2.arguments import MISSING, TensorFacts, is_pointer, read_tensor
 
 KeyParser = Callable[[str, Any], tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
+@record
 class AxesPlan:
     """Which entries of a shape, or of the strides, belong to the key.
 
@@ -103,7 +103,7 @@ def check_extent(
         )
 
 
-@dataclass(frozen=True)
+@record
 class TensorPlan:
     """What of a tensor argument belongs to the key; `kind` is `None` where any dtype will do."""
 

@@ -6,19 +6,19 @@ deepest first, or the reason why there is none, in words for the user.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tilelang.ir.dtype import dtype
+from tilelang.ir.record import record
 from tilelang.layout.mma import MmaAtom
 from tilelang.target.cuda import DEFAULT_ARCH, capability
 
 _F16, _F32, _BF16 = "float16", "float32", "bfloat16"
-_FLOAT8 = {"float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
+_FLOAT8 = {"float8_e4m3": "e4m3", "float8_e4m3fn": "e4m3", "float8_e5m2": "e5m2"}
 _BYTES = {"int8": "s8", "uint8": "u8"}
 
 
-@dataclass(frozen=True)
+@record
 class MmaForm:
     """One instruction with its types.
 

@@ -8,13 +8,14 @@ by `ldmatrix` where rows of 16 bytes can be addressed, element by element otherw
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tilelang.ir.buffer import Buffer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import HANDLE, BufferLoad, Call, Expr, as_expr, cast, const_value
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, LoopKind, Stmt
 from tilelang.layout.layout import Layout
 from tilelang.layout.mma import CHUNK_BYTES, WarpTiles
@@ -26,7 +27,7 @@ from tilelang.tileop.loops import element, loop, run, shifted, together
 _ROWS = 8  # of a block that `ldmatrix` moves
 
 
-@dataclass(frozen=True)
+@record
 class Side:
     """One operand as the warps see it.
 

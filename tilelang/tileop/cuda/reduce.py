@@ -20,17 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilelang.ir.buffer import LOCAL, Buffer
-from tilelang.ir.expr import BufferLoad, Expr, Var, as_expr, const_value, if_then_else, is_const
+from tilelang.ir.expr import BufferLoad, Expr, as_expr, const_value
 from tilelang.ir.stmt import Allocate, BufferStore, LoopKind, Stmt
-from tilelang.ir.visitor import substitute
-from tilelang.layout.fit import fit
 from tilelang.layout.reduced import NOBODY, Partials, Table, find_partials, line_numbers
 from tilelang.tileop.base import Instruction
 from tilelang.tileop.context import LowerContext
 from tilelang.tileop.cuda.reduce_index import (
     TRUE,
     Mask,
-    condition_of,
     for_each,
     unrolled,
 )
@@ -44,6 +41,7 @@ from tilelang.tileop.cuda.reduce_places import (
     reason_against,
     register,
 )
+from tilelang.tileop.cuda.reduce_registers import combine_registers
 from tilelang.tileop.cuda.reduce_values import Combiner, combiner_for, shuffle
 from tilelang.tileop.loops import loop, together, when
 from tilelang.tileop.reduce import Reduce
@@ -194,75 +192,6 @@ def collect(meeting: Buffer, combiner: Combiner, to: Destination, ctx: LowerCont
         "d", [to.held], to.held != NOBODY, ctx.threads.index,
         lambda d, at, cond: when(cond, combined(at[0], lambda value: to.fill(d, value))),
     )  # fmt: skip
-
-
-def combine_registers(
-    source: Buffer, plan: Partials, part: Buffer, combiner: Combiner, thread: Expr
-) -> Stmt:
-    """`part[s]` = the registers of slot `s`, combined; the identity where there are none.
-
-    A register that holds no element is not read: nothing ever wrote it.
-    """
-    groups = plan.slots.registers
-    valid = plan.held != NOBODY
-    alike = (valid == valid[:, :1]).all() and len({len(g) for g in groups}) == 1
-    if alike:
-        evenly = _combine_evenly(source, np.asarray(groups), part, combiner)
-        neutral = loop(
-            "s", len(groups), lambda s: BufferStore(part, combiner.identity, (s,)),
-            LoopKind.UNROLLED,
-        )  # fmt: skip
-        return when(condition_of(valid[:, 0], thread), evenly, neutral)
-
-    def straight(slot: int, registers: tuple[int, ...]) -> Stmt:
-        total: Expr | None = None
-        stmts: list[Stmt] = []
-        at = (as_expr(slot),)
-        for number in registers:
-            cond = condition_of(valid[:, number], thread)
-            x = combiner.enter(register(source, as_expr(number)))
-            if not is_const(cond):
-                x = if_then_else(cond, x, combiner.identity)
-            total = combiner.begin(x) if total is None else combiner.join(BufferLoad(part, at), x)
-            stmts.append(BufferStore(part, total, at))
-        return together(*stmts)
-
-    return together(*(straight(s, g) for s, g in enumerate(groups)))
-
-
-def _combine_evenly(source: Buffer, groups: Table, part: Buffer, combiner: Combiner) -> Stmt:
-    """All slots have as many registers: `groups[s, j]`.
-
-    Slots vary fastest, so that consecutive operations do not wait for each other.
-    """
-
-    def entered(number: Expr) -> Expr:
-        return combiner.enter(register(source, number))
-
-    def start(s: Expr, at: list[Expr]) -> Stmt:
-        return BufferStore(part, combiner.begin(entered(at[0])), (s,))
-
-    def further(s: Expr, number: Expr) -> Stmt:
-        own = BufferLoad(part, (s,))
-        return BufferStore(part, combiner.join(own, entered(number)), (s,))
-
-    slots, count = groups.shape
-    first = unrolled("s", [groups[:, 0]], start)
-    j, s = Var("j"), Var("s")
-    law = fit(groups, (s, j))
-    if law is None:
-        rest = [
-            unrolled("s", [groups[:, c]], lambda s, at: further(s, at[0])) for c in range(1, count)
-        ]
-        return together(first, *rest)
-
-    def column(j_value: Expr) -> Stmt:
-        def one(s_value: Expr) -> Stmt:
-            return further(s_value, substitute(law, {s: s_value, j: j_value}))
-
-        return loop("s", slots, one, LoopKind.UNROLLED)
-
-    return together(first, loop("j", count - 1, column, LoopKind.UNROLLED, 1))
 
 
 def reduce_held(

@@ -46,6 +46,9 @@ def _number(column: Table, valid: Mask, start: int, stop: int, thread: Expr) -> 
         return as_expr(0)
     if np.all(column[here] == column[here[0]]):
         return as_expr(int(column[here[0]]))
+    law = _periodic(column, here, thread)
+    if law is not None:
+        return law
     for low in dict.fromkeys((start, int(here[0]))):
         span = slice(low, int(here[-1]) + 1)
         fitted = fit(_filled(column[span], valid[span]), (thread - low,))
@@ -54,6 +57,32 @@ def _number(column: Table, valid: Mask, start: int, stop: int, thread: Expr) -> 
     middle = (start + stop) // 2
     low, high = (_number(column, valid, a, b, thread) for a, b in ((start, middle), (middle, stop)))
     return select(less(thread, middle), low, high)
+
+
+def _periodic(column: Table, here: Table, thread: Expr) -> Expr | None:
+    """`first + thread % period * a + thread // period * b` that is `column` at `here`."""
+    period = 2
+    while period <= int(here[-1]):
+        lanes, blocks = here % period, here // period
+        step = _slope(column[here], lanes, blocks)
+        jump = _slope(column[here] - lanes * step, blocks, np.zeros_like(blocks))
+        first = int(column[here[0]] - lanes[0] * step - blocks[0] * jump)
+        if np.array_equal(first + lanes * step + blocks * jump, column[here]):
+            made: Expr = as_expr(first)
+            for part, factor in ((thread % period, step), (thread // period, jump)):
+                made = made + part * factor if factor else made
+            return made
+        period *= 2
+    return None
+
+
+def _slope(values: Table, places: Table, groups: Table) -> int:
+    """How much `values` grow per place, by the first two places of one group; 0: there are none."""
+    apart = np.flatnonzero((np.diff(groups) == 0) & (np.diff(places) != 0))
+    if not len(apart):
+        return 0
+    at = int(apart[0])
+    return int(values[at + 1] - values[at]) // int(places[at + 1] - places[at])
 
 
 def _filled(column: Table, valid: Mask) -> Table:
@@ -95,7 +124,11 @@ def _bit_test(wanted: Mask, numbers: Table, thread: Expr) -> Expr | None:
 
 
 def _range_test(wanted: Mask, thread: Expr) -> Expr:
-    """`thread % period` in one of some ranges."""
+    """`thread % period` in one of some ranges, of all threads or of the first ones."""
+    stop = int(np.flatnonzero(wanted)[-1]) + 1
+    is_run = wanted[:stop].all()
+    if not is_run and _period(wanted) == len(wanted) and _period(wanted[:stop]) < stop:
+        return logical_and(_range_test(wanted[:stop], thread), less(thread, stop))
     period = _period(wanted)
     place = thread if period == len(wanted) else thread % period
     edges = np.flatnonzero(np.diff(np.concatenate(([0], wanted[:period].astype(np.int8), [0]))))
@@ -134,20 +167,32 @@ def for_each(
     count = valid.shape[1]
     if count == 0:
         return NOTHING
-    looped = _as_loop(name, tables, valid, thread, body, doing) if count > 1 else None
-    if looped is not None:
-        return looped
-    return together(
-        *(
+    stmts: list[Stmt] = []
+    for start, stop in _runs_alike(valid, doing):
+        if stop > start + 1:
+            some = [t[:, start:stop] for t in tables]
+            held, does = valid[:, start:stop], doing[:, start:stop]
+            looped = _as_loop(name, some, held, thread, body, does, start)
+            if looped is not None:
+                stmts.append(looped)
+                continue
+        stmts += [
             body(
                 as_expr(n),
                 [number_of(table[:, n], valid[:, n], thread) for table in tables],
                 condition_of(doing[:, n], thread),
             )
-            for n in range(count)
+            for n in range(start, stop)
             if doing[:, n].any()
-        )
-    )
+        ]
+    return together(*stmts)
+
+
+def _runs_alike(valid: Mask, doing: Mask) -> list[tuple[int, int]]:
+    """Runs of columns `[start, stop)` that the same threads have and do."""
+    both = np.concatenate((valid, doing))
+    edges = np.flatnonzero((both[:, 1:] != both[:, :-1]).any(axis=0)) + 1
+    return list(zip([0, *edges.tolist()], [*edges.tolist(), both.shape[1]]))
 
 
 def _as_loop(
@@ -157,21 +202,33 @@ def _as_loop(
     thread: Expr,
     body: Callable[[Expr, list[Expr], Expr], Stmt],
     doing: Mask,
+    start: int,
 ) -> Stmt | None:
-    if np.any(doing != doing[:, :1]) or np.any(valid != valid[:, :1]):
-        return None
-    rows = int(np.count_nonzero(valid[:, 0]))
-    if not valid[:rows, 0].all() or rows == 0:
-        return None
+    """The columns from `start` on, which the same threads have and do, as one loop."""
     var = Var(name)
     numbers: list[Expr] = []
     for table in tables:
-        fitted = fit(table[:rows], (thread, var))
+        fitted = _number_in_loop(table, valid[:, 0], thread, var - start if start else var)
         if fitted is None:
             return None
         numbers.append(fitted)
     inner = body(var, numbers, condition_of(doing[:, 0], thread))
-    return For(var, as_expr(0), as_expr(valid.shape[1]), LoopKind.UNROLLED, inner)
+    return For(var, as_expr(start), as_expr(valid.shape[1]), LoopKind.UNROLLED, inner)
+
+
+def _number_in_loop(table: Table, valid: Mask, thread: Expr, column: Expr) -> Expr | None:
+    """An expression that is `table[thread, column]` wherever `valid[thread]`, if there is a law."""
+    rows = int(np.count_nonzero(valid))
+    if rows and valid[:rows].all():
+        fitted = fit(table[:rows], (thread, column))
+        if fitted is not None:
+            return fitted
+    held = table[valid]
+    steps = held[:1] - held[:1, :1]
+    if not len(held) or np.any(held - held[:, :1] != steps):
+        return None
+    along = fit(steps[0], (column,))
+    return None if along is None else number_of(table[:, 0], valid, thread) + along
 
 
 def unrolled(

@@ -8,7 +8,6 @@ writer. `clear=False` combines with what the destination holds: once, as each ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from tilelang.ir.expr import (
     const_value,
     is_const,
 )
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, Stmt
 from tilelang.layout.reduced import NOBODY, Table, held_elements
 from tilelang.tileop.context import LowerContext
@@ -73,7 +73,7 @@ def constant_extents(region: BufferRegion) -> list[int] | None:
     return extents if len(extents) == len(numbers) else None
 
 
-@dataclass(frozen=True)
+@record
 class Destination:
     """Where results go.
 

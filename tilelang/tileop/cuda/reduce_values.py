@@ -6,8 +6,6 @@ device with warps. Reductions, scans and reducers share it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import (
     Call,
@@ -19,6 +17,7 @@ from tilelang.ir.expr import (
     minimum,
     not_equal,
 )
+from tilelang.ir.record import record
 from tilelang.ir.reduction import NAN_KINDS, combine, identity, prepare
 
 _FULL = 0xFFFFFFFF
@@ -37,7 +36,7 @@ def combiner_for(kind: str, stored: dtype, carried: dtype, nan_propagate: bool =
     return Combiner(kind, stored, carried, nan_propagate)
 
 
-@dataclass(frozen=True)
+@record
 class Combiner:
     """One kind of reduction.
 

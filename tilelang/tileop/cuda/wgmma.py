@@ -7,11 +7,10 @@ memory by another path than loads do; the pass `insert_barriers` fences what was
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilelang.arith import Analyzer
 from tilelang.ir.dtype import dtype
 from tilelang.ir.expr import Call, Expr, as_expr, constant, equal, is_const
+from tilelang.ir.record import record
 from tilelang.ir.stmt import BufferStore, LoopKind, Stmt
 from tilelang.layout.fragment import Fragment
 from tilelang.layout.layout import Layout
@@ -42,7 +41,7 @@ _OTHER_REGISTERS = 26  # what the instruction needs beside its sums
 _MODES = {128: 1, 64: 2, 32: 3}  # span -> the descriptor's swizzle
 
 
-@dataclass(frozen=True)
+@record
 class WgmmaPlan:
     """How one product is cut: facts, no statements."""
 
@@ -244,7 +243,7 @@ def _why_not_shared(plan: WgmmaPlan, ctx: LowerContext) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@record
 class _Shared:
     """An operand in shared memory, as its descriptors see it."""
 
@@ -268,6 +267,18 @@ class _Shared:
         return Call("tl_wgmma_descriptor", (mode, place, *strides), dtype("uint64"))
 
 
+def _group(threads: BlockThreads, groups_m: int) -> tuple[Expr, Expr]:
+    """Which warp group the thread is of, along M and N."""
+    groups, zero = threads.count // GROUP, as_expr(0)
+    if groups == 1:
+        return zero, zero
+    number: Expr = threads.index // GROUP
+    number = Call("tl_warp_uniform", (number,), number.dtype)
+    if groups_m == groups:
+        return number, zero
+    return (zero, number) if groups_m == 1 else (number % groups_m, number // groups_m)
+
+
 class _Product:
     """The statements of one product."""
 
@@ -278,11 +289,9 @@ class _Product:
         self.size = plan.tiles.registers
         self.first = _region_number(op.C) * self.size
         self.is_new = is_const(op.clear_accum) and not is_const(op.clear_accum, 0)
-        group = threads.index // GROUP
-        if threads.count > GROUP:
-            group = Call("tl_warp_uniform", (group,), group.dtype)
-        self.row = group % plan.tiles.groups_m * plan.tiles.rows
-        self.column = group // plan.tiles.groups_m * plan.tiles.columns
+        group_m, group_n = _group(threads, plan.tiles.groups_m)
+        self.row = group_m * plan.tiles.rows
+        self.column = group_n * plan.tiles.columns
         self.B = self._shared(op.B, plan.is_b_turned)
         self.A = None if op.A.buffer.is_fragment else self._shared(op.A, plan.is_a_turned)
 

@@ -3,7 +3,8 @@
  *
  * Time is one counter, raised by each synchronisation. An access of thread u at time n comes before
  * an access of thread v if v knows u up to n or later; barriers and warp synchronisation join what
- * their threads know. Blocks know of each other only through released and acquired atomics. */
+ * their threads know. Blocks know of each other only through released and acquired atomics. Threads
+ * that write the same value to one place do not race. */
 #ifndef TL_EMU_CHECKS_H
 #define TL_EMU_CHECKS_H
 
@@ -82,6 +83,28 @@ inline const Mark *unordered_reader(Thread &t, Cell &c, Mark &found) {
 
 struct Verdict { int kind; const Mark *other; bool other_writes; };
 
+void settle(Worker &w) {
+  Doubt &d = w.doubt;
+  if (!d.thread) return;
+  const Thread *t = d.thread;
+  d.thread = nullptr;
+  if (!memcmp(d.region->begin + d.offset, d.before, d.bytes)) return;
+  report_memory(RACE, t, d.site, d.region, d.at, d.bytes, true, &d.other, true);
+  leave();
+}
+
+/* Whether a write that races with `other` may yet turn out to change nothing; it is looked at then. */
+inline bool doubted(Thread &t, const Region &r, int64_t offset, int64_t at, size_t bytes, int how,
+                    const Mark *other, void *site) {
+  Doubt &d = t.block->worker->doubt;
+  if (how & (ATOMIC | ASYNC) || !(how & WRITE) || bytes > sizeof d.before) return false;
+  if (d.thread) return true; /* an earlier byte of this write */
+  d.thread = &t, d.region = &r, d.offset = offset, d.at = at, d.bytes = bytes, d.other = *other;
+  d.site = site;
+  memcpy(d.before, r.begin + offset, bytes);
+  return true;
+}
+
 inline Verdict check_byte(Thread &t, const Region &r, Cell &c, int how, Mark &found) {
   const bool is_write = how & WRITE, is_new = c.write.time <= launch_start;
   if (c.flags & kPending && !is_new) return {MISSING_WAIT, &c.write, true};
@@ -90,7 +113,11 @@ inline Verdict check_byte(Thread &t, const Region &r, Cell &c, int how, Mark &fo
   if (!is_new) {
     if (how & CONSTANT) return {CONSTANT_WRITTEN, &c.write, true};
     const bool both_atomic = how & ATOMIC && c.flags & kAtomic;
-    if (!both_atomic && !is_before(t, c.write.thread, c.write.time)) return {RACE, &c.write, true};
+    const bool over_atomic = c.flags & kAtomic;
+    if (!both_atomic && !is_before(t, c.write.thread, c.write.time)) {
+      const Mark *reader = is_write && !over_atomic ? unordered_reader(t, c, found) : nullptr;
+      return {RACE, reader ? reader : &c.write, !reader};
+    }
   }
   if (!is_write) return {NO_FAULT, nullptr, false};
   const Mark *reader = unordered_reader(t, c, found);
@@ -153,6 +180,7 @@ inline void access_stack(Thread &t, u64 p, size_t bytes, int how, void *site) {
 
 void access(Thread &t, const void *address, size_t bytes, int how, void *site) {
   const u64 p = (u64)address;
+  settle(*t.block->worker);
   if (p - (u64)t.stack < kStackBytes) return access_stack(t, p, bytes, how, site);
   Region *r = region_at(t, p);
   if (!r) {
@@ -168,7 +196,9 @@ void access(Thread &t, const void *address, size_t bytes, int how, void *site) {
   for (size_t i = 0; i < bytes; i++) {
     Cell &c = r->cells[offset + (int64_t)i];
     const Verdict v = check_byte(t, *r, c, how, found);
-    if (v.kind != NO_FAULT) {
+    const bool overwrites = v.kind == RACE && v.other_writes && !(c.flags & kAtomic);
+    if (v.kind != NO_FAULT &&
+        !(overwrites && doubted(t, *r, offset, offset + (int64_t)i, bytes, how, v.other, site))) {
       report_memory(v.kind, &t, site, r, offset + (int64_t)i, bytes, how & WRITE, v.other,
                     v.other_writes);
       leave();

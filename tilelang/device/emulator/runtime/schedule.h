@@ -73,6 +73,7 @@ void report_memory(int kind, const Thread *t, void *site, const Region *region, 
 
 inline void to_scheduler() {
   Worker &w = *worker;
+  settle(w);
   switch_context(w.current->context, w.home);
 }
 

@@ -137,6 +137,18 @@ struct Barrier {
 
 struct ReaderSet { u32 latest; std::vector<u32> times; };
 
+/* A write over a write that it does not come after: no race if it leaves the value as it was, and
+ * what it leaves is not known before it has happened. */
+struct Doubt {
+  Thread *thread = nullptr; /* null: there is none */
+  const Region *region;
+  int64_t offset, at; /* of the write; of the first byte in question */
+  size_t bytes;
+  Mark other;
+  void *site;
+  char before[16];
+};
+
 struct Block {
   Worker *worker;
   u32 id;
@@ -175,6 +187,7 @@ struct Worker {
   Block *loaded = nullptr; /* whose shared memory is in the arena */
   std::vector<std::unique_ptr<Block>> resident;
   std::vector<char *> stacks; /* free */
+  Doubt doubt;
   std::vector<ReaderSet> sets;
   std::vector<u32> free_sets;
   std::unordered_map<u64, Released> released;
@@ -223,6 +236,7 @@ Party party_of(const Thread *thread, u64 place, bool is_write);
 /* checks.h */
 enum How { READ = 0, WRITE = 1, ATOMIC = 2, CONSTANT = 4, ASYNC = 8, LOOSE = 16, OVER = 32 };
 void access(Thread &t, const void *p, size_t bytes, int how, void *site);
+void settle(Worker &w); /* before the next access, and before another thread runs */
 
 } // namespace tl_emu
 
