@@ -202,7 +202,7 @@ def bench_compile(table: Table) -> None:
     for name, make, goal in (
         (
             "GEMM",
-            lambda: gemm.get_tir(1024, 1024, 1024, 128, 256, 256, "float32", "float32"),
+            lambda: gemm.get_tir(1024, 1024, 1024, 128, 256, 256, *PIPELINE, "float32"),
             0.040,
         ),
         ("FlashAttention", lambda: flash_attention.get_tir(1, 8, 1024, 64, True, 64, 128), 0.100),

@@ -11,36 +11,34 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
+
+_OWN = "tilelang.tvm"
 
 
 class _Alias(Loader):
-    """Gives a module of ours a second name; the module keeps its own."""
-
-    def __init__(self, module: str) -> None:
-        self.module = module
-        self.own_spec: ModuleSpec | None = None
+    """Gives `tilelang.tvm`, and what is in it, a second name; the modules keep their own."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(self.module)
+        module = import_module(_OWN)
         self.own_spec = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.own_spec
+        for name, part in list(sys.modules.items()):
+            if name.startswith(_OWN + "."):
+                sys.modules[name.removeprefix("tilelang.")] = part
 
 
 class TvmFinder(MetaPathFinder):
-    """Finds `tvm` and what is below it."""
+    """Finds `tvm`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        if fullname.partition(".")[0] != "tvm" or find_spec(f"tilelang.{fullname}") is None:
-            return None
-        return ModuleSpec(fullname, _Alias(f"tilelang.{fullname}"), is_package=fullname == "tvm")
+        return ModuleSpec("tvm", _Alias(), is_package=True) if fullname == "tvm" else None
 
 
 def install() -> None:

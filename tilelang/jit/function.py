@@ -233,7 +233,12 @@ class JITImpl:
         if isinstance(self.func, PrimFuncCreator):
             return self.func(*args, **keywords)
         tuned = keywords.pop("__tune_params", None) or {}
-        made = self.func(*args, **{**keywords, **tuned})
+        given = {**keywords, **tuned}
+        try:
+            self.signature.bind(*args, **given)
+        except TypeError as error:
+            raise ArgumentTypeError(f"{self.__name__}(): {error}") from None
+        made = self.func(*args, **given)
         if isinstance(made, PrimFuncCreator):
             made = made()
         if not isinstance(made, PrimFunc):
