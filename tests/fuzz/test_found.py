@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import tilelang
 import tilelang.language as T
@@ -55,3 +56,21 @@ def test_a_row_that_is_surely_outside_its_buffer_reads_as_zero():
     run(kernel, np.ones((3, 8), np.float32), b)
     assert (b[3] == 0).all()
     assert np.isnan(b[:3]).all()
+
+
+@pytest.mark.parametrize("target", ["c", "cuda -arch=sm_80"])
+def test_where_a_copy_begins_is_read_before_it_overwrites_that(target):
+    @T.prim_func
+    def kernel(A: T.Tensor((64, 48), "int32"), Z: T.Tensor((48,), "int32")):
+        with T.Kernel(1, threads=64):
+            tile = T.alloc_shared((48,), "int32")
+            T.fill(tile, 3)
+            T.copy(A[tile[5], 0:48], tile)
+            T.copy(A[tile[0] + tile[47], 0:48], tile)
+            T.copy(tile, Z)
+
+    a = np.random.default_rng(0).integers(5, 30, (64, 48)).astype(np.int32)
+    z = np.zeros(48, np.int32)
+    with tilelang.env.scope(TILELANG_EMULATE=True):
+        tilelang.compile(kernel, target=target)(a, z)
+    np.testing.assert_array_equal(z, a[a[3, 0] + a[3, 47]])

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from tilelang.ir.annotation import COALESCED_WIDTH, LOOP_LAYOUT, PREFER_ASYNC, TILE_OP
 from tilelang.ir.buffer import LOCAL, SHARED_DYN, VAR, Buffer
-from tilelang.ir.expr import BufferLoad, Call, Expr, Var, as_expr, cast
+from tilelang.ir.expr import BufferLoad, BufferRegion, Call, Expr, Range, Var, as_expr, cast
 from tilelang.ir.func import PrimFunc
+from tilelang.ir.node import replace
 from tilelang.ir.stmt import Allocate, Annotations, Bind, Evaluate, For, Launch, LoopKind, Stmt, seq
 from tilelang.ir.tile import TileOp, TileOperand
 from tilelang.ir.visitor import Mutator, substitute, walk
@@ -64,8 +65,9 @@ class _Expand(Mutator):
         moved = through_shared(node, self.owners)
         if moved is not node:
             return self.mutate(moved)
+        named, node = _evaluated_first(node)
         before, node = _through_shared(node)
-        return seq([*before, _expanded(operator_for(node))])
+        return seq([*named, *before, _expanded(operator_for(node))])
 
     def mutate_Evaluate(self, node: Evaluate) -> Stmt:
         """One thread prints all of a fragment, from shared memory."""
@@ -94,6 +96,32 @@ def _expanded(operator: TileOperator) -> Stmt:
             return _expand_im2col(operator)
         case _:
             return operator.node
+
+
+def _evaluated_first(node: TileOp) -> tuple[list[Stmt], TileOp]:
+    """Names for what scalar arguments load from a buffer that `node` overwrites, and the operation
+    that uses them: arguments are evaluated before it writes anything."""
+    written = {o.region.buffer.data for o in node.operands if o.is_written}
+    before: list[Stmt] = []
+
+    def named(name: str, value: Expr) -> Expr:
+        if not any(isinstance(n, BufferLoad) and n.buffer.data in written for n in walk(value)):
+            return value
+        var = Var(name, value.dtype)
+        before.append(Bind(var, value, span=node.span))
+        return var
+
+    def operand(o: TileOperand) -> TileOperand:
+        name = o.region.buffer.name
+        ranges = tuple(
+            Range(named(f"{name}_start", r.start), named(f"{name}_extent", r.extent))
+            for r in o.region.ranges
+        )
+        return replace(o, region=BufferRegion(o.region.buffer, ranges))
+
+    operands = tuple(operand(o) for o in node.operands)
+    values = tuple((name, named(name, value)) for name, value in node.values)
+    return before, replace(node, operands=operands, values=values) if before else node
 
 
 def _is_private(buffer: Buffer) -> bool:
