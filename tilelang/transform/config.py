@@ -115,6 +115,8 @@ def normalize(configs: Mapping[Any, Any] | None) -> dict[PassConfigKey, Any]:
                 f"unknown pass configuration key {text!r}",
                 hint=f"did you mean {near[0]!r}?" if near else None,
             )
+        if member is PassConfigKey.TL_SIMPLIFY and isinstance(value, Mapping):
+            value = True  # options of the reference's simplifier, which this one does not have
         if isinstance(option({}, member), bool) and not isinstance(value, (bool, int)):
             raise ConfigError(f"pass configuration {text!r} is {value!r}, expected True or False")
         out[member] = value

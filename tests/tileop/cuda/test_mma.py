@@ -11,6 +11,7 @@ from tests.tileop.cuda.block_product import (
     check,
     compiled,
     context,
+    expected,
     filled,
     lowered,
     place,
@@ -19,7 +20,8 @@ from tests.tileop.cuda.block_product import (
 from tilelang.ir.expr import Var
 from tilelang.ir.node import replace
 from tilelang.layout.blocked import BlockedFragment
-from tilelang.tileop.cuda.mma import MmaSync
+from tilelang.layout.mma import WarpTiles, accumulator_fragment
+from tilelang.tileop.cuda.mma import MmaSync, plan_of
 from tilelang.tileop.gemm import Gemm
 
 MMA = MmaSync()
@@ -146,6 +148,20 @@ def test_fragments_that_others_chose_go_through_shared_memory():
     held = {"C": BlockedFragment((64, 32), 128), "A": BlockedFragment((64, 16), 128, 2)}
     product = Product(64, 32, 16, scopes=(FRAGMENT, "shared", FRAGMENT))
     check(product, MMA, tolerance=1e-5, fragments=held)
+
+
+@pytest.mark.parametrize("cut", [(1, 4), (2, 2), (4, 1)])
+@pytest.mark.parametrize("policy", [0, 1, 2])
+def test_sums_stay_where_another_product_needs_them(cut, policy):
+    op, ctx = Product(64, 64, 32, policy=policy).op(), context(128)
+    plan = plan_of(op, ctx)
+    held = accumulator_fragment(WarpTiles(64, 64, *cut, plan.form.atom))
+    place(op, MMA, ctx, {"C": held})
+    block, arrays = filled(op, ctx, 128, None, 0)
+    block.run(lowered(op, MMA, ctx))
+    same(result(block, op.C.buffer, ctx, 128), expected(op, arrays, block), 1e-5)
+    assert not ctx.scratch
+    assert f"{cut[0]} by {cut[1]} warps" in MMA.details(op, ctx)[0]
 
 
 def test_one_fragment_as_both_operands():

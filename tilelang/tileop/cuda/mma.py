@@ -117,7 +117,26 @@ def plan_of(op: Gemm, ctx: LowerContext) -> MmaPlan | str:
     policy = GemmWarpPolicy(op.node.attribute("policy", 0))
     cut = warp_partition(op.M, op.N, threads.count // LANES, policy, form.atom)
     assert cut is not None, "the form was chosen to divide the tile"
-    return MmaPlan(op, form, WarpTiles(op.M, op.N, *cut, form.atom), c)
+    plan = MmaPlan(op, form, WarpTiles(op.M, op.N, *cut, form.atom), c)
+    held = ctx.fragments.get(op.C.buffer)
+    is_there = held is None or held.is_equal(plan.fragment_C())
+    return plan if is_there else _summing_in_place(plan, threads.count // LANES, ctx)
+
+
+def _summing_in_place(plan: MmaPlan, warps: int, ctx: LowerContext) -> MmaPlan:
+    """Another cut, whose sums are where C has its elements; `plan` where there is none.
+
+    C may be where another product needs it: then moving the operands is cheaper than moving C.
+    """
+    op, atom = plan.op, plan.form.atom
+    for m in (m for m in range(1, warps + 1) if warps % m == 0):
+        n = warps // m
+        if op.M % (m * atom.m) or op.N % (n * atom.n):
+            continue
+        other = replace(plan, tiles=WarpTiles(op.M, op.N, m, n, atom))
+        if ctx.fragments[op.C.buffer].is_equal(other.fragment_C()):
+            return other
+    return plan
 
 
 def _why_not_registers(name: str, matrix: Matrix) -> str | None:
