@@ -95,6 +95,13 @@ build.DeviceBuilder.prepare = fail"""
     assert outcome(tmp_path, before=failing) == "True False False"
 
 
+def test_nothing_runs_on_after_it_was_waited_for(tmp_path):
+    check = """
+warm_up.finish()
+assert [t.name for t in threading.enumerate()] == ["MainThread"], threading.enumerate()"""
+    assert outcome(tmp_path, after=check) == "True True False"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_finds_no_import_under_way(tmp_path):
     fork = """

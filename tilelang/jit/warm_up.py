@@ -23,6 +23,7 @@ from tilelang.target.registry import TARGETS
 from tilelang.target.target import Target
 
 _ARCH = "sm_80"  # what NVRTC starts with: the driver, which knows the device, is not asked
+_STARTING_THREADS = ("tilelang.engine.launcher", "tilelang.engine.nvrtc_start")
 _guard = threading.Lock()
 _threads: list[threading.Thread] = []  # one at most
 
@@ -45,10 +46,13 @@ def begin(target: Any) -> None:
 
 
 def finish() -> None:
-    """Wait until what `begin` began is over."""
+    """Wait until what `begin` began is over, and the threads that it started in turn."""
     for thread in _threads:
         if thread.ident is not None and thread is not threading.current_thread():
             thread.join()
+    for name in _STARTING_THREADS:
+        if name in sys.modules:
+            sys.modules[name].finish()
 
 
 def modules() -> Iterator[str]:
