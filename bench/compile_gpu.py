@@ -36,7 +36,7 @@ KERNELS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "layer_norm": ("layer_norm", (16384, 8192, 1, 256, FP16)),
     "row_sum": ("row_sum", (16384, 8192, 1, 2048, 128, FP16)),
     "column_sum": ("column_sum", (16384, 8192, 16, 256, 128, FP16)),
-    "gemv_w4a16": ("gemv_w4a16", (8192, 8192, 4, 4, FP16)),
+    "gemv_w4a16": ("gemv_w4a16", (32768, 16384, 8, 16, 2, FP16)),
 }
 
 
