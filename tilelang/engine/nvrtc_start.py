@@ -66,7 +66,9 @@ def _open_library() -> None:
         return
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.argtypes, dlopen.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
-    dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
+    # NVRTC asks for its builtins by name alone: they have to be there, by whoever opens it first.
+    for file in (*path.parent.glob("libnvrtc-builtins.so.*"), path):
+        dlopen(os.fsencode(file), os.RTLD_NOW | os.RTLD_LOCAL)
 
 
 def _wheel_library() -> Path | None:
