@@ -73,9 +73,11 @@ def test_where_no_thread_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    nvrtc_start.begin("sm_80")
-    nvrtc_start.finish()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        nvrtc_start.begin("sm_80")
+        nvrtc_start.finish()
+    assert NvrtcToolchain("sm_80").compile('extern "C" __global__ void f() {}').cubin
 
 
 _FORK = """
