@@ -27,8 +27,10 @@ import tilelang.language as T
 
 @tilelang.jit
 def scale(N, mistake):
+    kind = "flaot32" if mistake == "dtype" else "float32"
+
     @T.prim_func
-    def kernel(X: T.Tensor((N,), "float32"), Y: T.Tensor((N,), "float32")):
+    def kernel(X: T.Tensor((N,), kind), Y: T.Tensor((N,), "float32")):
         with T.Kernel(1, threads=32) as bx:
             x = T.alloc_fragment((N,), "float32")
             if mistake == "rank":
@@ -56,6 +58,7 @@ def compile_for_an_unknown_target():
 x = torch.zeros(8)
 {
     "rank": lambda: scale(8, "rank"),
+    "dtype": lambda: scale(8, "dtype"),
     "users": lambda: scale(8, "users"),
     "eager": lambda: eager(x),
     "target": compile_for_an_unknown_target,
@@ -72,6 +75,7 @@ x = torch.zeros(8)
 # mistake -> what the last lines say, and lines of the program that the traceback has
 EXPECTED = {
     "rank": ("rank 1", ["T.copy(X[0, 0], x)", 'lambda: scale(8, "rank")']),
+    "dtype": ("unknown dtype 'flaot32'", ["X: T.Tensor((N,), kind)", 'lambda: scale(8, "dtype")']),
     "users": ("KeyError: 'half'", ['half = {}["half"]', 'lambda: scale(8, "users")']),
     "eager": ("rank 1", ["T.copy(X[0, 0], X)", "lambda: eager(x)"]),
     "target": ("unknown target 'cdua'", ["tilelang.compile("]),

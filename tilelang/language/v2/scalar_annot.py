@@ -299,8 +299,15 @@ def rename(parameter: Parameter, name: str) -> None:
 
 
 def element_type(value: Any) -> DType:
-    """The dtype written as `value`; `T.ptr` stands for a table of addresses."""
-    return DType("int64") if value is ptr else DType(value)
+    """The dtype written as `value`; `T.ptr` stands for a table of addresses.
+
+    Raises:
+        DTypeError: for one that there is not.
+    """
+    try:
+        return DType("int64") if value is ptr else DType(value)
+    except TypeError as error:
+        raise DTypeError(str(error)) from None
 
 
 def optional_element_type(value: Any) -> DType | None:
